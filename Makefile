@@ -1,0 +1,36 @@
+# Two commands: `make compare` runs the quick study, `make test` the fast tests. Both make .venv on first use.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed-$(shell cat requirements.txt Makefile | cksum | cut -d ' ' -f 1)
+
+.PHONY: compare test test-slow coverage check clean
+
+compare: $(INSTALLED)
+	$(BIN)/python compare.py
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow
+
+coverage: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term
+
+check: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+# The mark's name holds what is installed: a changed requirements.txt installs again, a second call does not.
+$(INSTALLED):
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info[:2] == (3, 11) else "samenet needs Python 3.11, found " + sys.version.split()[0] + "; name one: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	rm -f $(VENV)/installed-*
+	touch $@
+
+clean:
+	rm -rf $(VENV)

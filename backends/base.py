@@ -1,0 +1,225 @@
+"""Backend, the one interface a framework implements, and Capability, what it can express and why not.
+
+A backend builds, trains and predicts. It never times, scores, seeds, splits, prints or writes files of its own accord:
+the harness does that once, for all of them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from config import Architecture, FeedForward, Training, Trial
+
+Array = np.ndarray
+Weights = dict[str, Array]
+"""Weights by canonical name (``hidden_0/kernel``), in the layouts Keras uses: dense (in, out), conv (h, w, in, out)."""
+
+
+class Diverged(Exception):
+    """The training left the finite numbers; the harness records the trial as ``diverged``."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how precisely a backend computes; fixed for the life of its process."""
+
+    engine: str | None = None
+    device: str = "cpu"
+    precision: str = "float32"
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Network:
+    """What to build: an architecture for inputs of one shape, the number of classes, and how it will be trained.
+
+    Attributes
+    ----------
+    input_shape : shape of one input, (height, width, channels) for images or (features,) for vectors.
+    seed : seed of what the framework itself draws (dropout's masks); everything else the harness draws.
+    """
+
+    architecture: Architecture
+    input_shape: tuple[int, ...]
+    classes: int
+    training: Training
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class WeightSpec:
+    """One array of a network's weights, in the canonical layout.
+
+    Attributes
+    ----------
+    initializer : ``glorot_uniform``, ``he_normal``, ``zeros``, ``ones`` or ``normal:SD``.
+    trainable : False for statistics such as batch normalization's moving mean.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    initializer: str
+    trainable: bool = True
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer as ``profile`` shows it; `flops` counts two a multiply-add of matrix products and convolutions."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What the harness dictates of one epoch.
+
+    Attributes
+    ----------
+    order : (rows,) int64, the training rows in the order they are taken; consecutive `batch_size` of them make a batch.
+    learning_rates : (steps,) float64, the rate of each step.
+    """
+
+    order: Array
+    learning_rates: Array
+
+
+@dataclass(frozen=True)
+class Capability:
+    """What a backend can express, as a set of needs, and a reason for each need it refuses.
+
+    A need is a word (``dropout``) or a kind and a value (``optimizer:adamw``); see :func:`needs`.
+    """
+
+    expresses: frozenset[str]
+    refuses: Mapping[str, str] = field(default_factory=dict)
+
+    def reason_against(self, wanted: Iterable[str]) -> str | None:
+        """Return why `wanted` cannot all be expressed, or None where it can."""
+        missing = [need for need in wanted if need not in self.expresses]
+        if not missing:
+            return None
+        kind = missing[0].partition(":")[0]
+        return self.refuses.get(missing[0]) or self.refuses.get(kind) or f"it has no {missing[0].replace(':', ' ')}"
+
+
+def needs(trial: Trial, classes: int) -> list[str]:
+    """Return what a trial asks of a backend, the words that :class:`Capability` answers."""
+    architecture, training = trial.architecture, trial.training
+    wanted = [f"architecture:{architecture.name}", f"optimizer:{training.optimizer}", f"precision:{trial.precision}"]
+    wanted += [f"device:{trial.device}"]
+    if isinstance(architecture, FeedForward):
+        wanted += [f"activation:{name}" for name in dict.fromkeys(architecture.activations)]
+        wanted += ["mixed_activations"] * (len(set(architecture.activations)) > 1)
+        wanted += ["dropout"] * (architecture.dropout > 0) + ["batch_norm"] * architecture.batch_norm
+    elif trial.features.pca is not None:
+        wanted += ["vector_input"]
+    wanted += ["label_smoothing"] * (training.label_smoothing > 0) + ["l2"] * (training.l2 > 0)
+    wanted += [f"schedule:{training.schedule}"] * (training.schedule != "constant")
+    wanted += ["early_stopping"] * (training.early_stopping_patience is not None)
+    return wanted + ["two_classes"] * (classes == 2)
+
+
+class Backend(ABC):
+    """A framework behind one small interface.
+
+    A process makes one instance and runs many trials with it: :meth:`build` starts a new network each time.
+
+    Attributes
+    ----------
+    engines : the engines it runs on, the default first; empty where there is no choice.
+    packages : the distributions whose versions a record names.
+    """
+
+    engines: ClassVar[tuple[str, ...]] = ()
+    packages: ClassVar[tuple[str, ...]]
+    capability: ClassVar[Capability]
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    @classmethod
+    def environment(cls, runtime: Runtime) -> dict[str, str]:
+        """Return the environment variables to set before the process starts."""
+        return {}
+
+    @abstractmethod
+    def start(self) -> None:
+        """Import the framework and fix its threads, device and precision; the harness times this as ``import_s``."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Return what the framework itself says of its threads, device and number format, for the record."""
+
+    @abstractmethod
+    def build(self, network: Network) -> None:
+        """Make the network and its optimizer, with weights of any value, ready for :meth:`set_weights`."""
+
+    @abstractmethod
+    def weight_specs(self) -> list[WeightSpec]:
+        """Return every array of the network's weights, trainable or not."""
+
+    @abstractmethod
+    def get_weights(self) -> Weights:
+        """Return a copy of all weights in the canonical layout."""
+
+    @abstractmethod
+    def set_weights(self, weights: Weights) -> None:
+        """Take over all weights, and forget the optimizer's state and the draws so far: training starts anew."""
+
+    @abstractmethod
+    def prepare(self, inputs: Array, labels: Array) -> Any:
+        """Turn arrays into the form :meth:`fit` trains on, resident on the device; not timed as training.
+
+        Parameters
+        ----------
+        inputs : (rows, *input_shape) array of the runtime's precision.
+        labels : (rows,) int64 in 0..classes-1.
+        """
+
+    @abstractmethod
+    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float], bool]) -> None:
+        """Train, one pass over `data` for each of `epochs`.
+
+        Parameters
+        ----------
+        data : what :meth:`prepare` returned.
+        on_epoch_end : called with the epoch's mean loss (penalties included); training ends where it returns True.
+
+        Raises
+        ------
+        Diverged
+            Where the framework itself refuses to go on with non-finite numbers.
+        """
+
+    @abstractmethod
+    def predict_proba(self, inputs: Array) -> Array:
+        """Return class probabilities, (rows, classes), for inputs as in :meth:`prepare`."""
+
+    @abstractmethod
+    def save(self, stem: Path) -> Path:
+        """Write the weights and structure, without optimizer state, to `stem` plus a suffix of its own; return it."""
+
+    @abstractmethod
+    def load(self, path: Path) -> None:
+        """Take over the weights of a file that :meth:`save` wrote for the same network; no pickle is read."""
+
+    @abstractmethod
+    def layers(self) -> list[Layer]:
+        """Return the network's layers in order."""
+
+    def synchronise(self) -> None:
+        """Wait until the device has finished all that was asked of it; nothing to do where calls block."""
+
+    def device_memory_mb(self) -> float | None:
+        """Return the device's peak memory since :meth:`build` in MB; None where the device is the host."""
+        return None

@@ -1,0 +1,41 @@
+"""The feed-forward family as an nn.Module."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+
+from torch import nn
+
+from config import Activation, FeedForward
+
+_ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "identity": nn.Identity,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "leaky_relu": lambda: nn.LeakyReLU(0.01),
+    "selu": nn.SELU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+}
+
+
+def feed_forward(spec: FeedForward, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Return the network of `spec`: (rows, *input_shape) to logits (rows, classes)."""
+    parts: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+    width = math.prod(input_shape)
+    for number, (size, activation) in enumerate(zip(spec.hidden_layer_sizes, spec.activations, strict=True)):
+        parts[f"hidden_{number}"] = nn.Linear(width, size)
+        if spec.batch_norm:
+            # Keras's defaults; PyTorch's momentum is the share of the new value, Keras's that of the old
+            parts[f"batch_norm_{number}"] = nn.BatchNorm1d(size, eps=1e-3, momentum=0.01)
+        parts[f"activation_{number}"] = _ACTIVATIONS[activation]()
+        if spec.dropout:
+            parts[f"dropout_{number}"] = nn.Dropout(spec.dropout)
+        width = size
+    parts["logits"] = nn.Linear(width, classes)
+    return nn.Sequential(parts)

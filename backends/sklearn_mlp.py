@@ -1,0 +1,186 @@
+"""scikit-learn's MLPClassifier, given its weights, batches and learning rates by the harness through ``partial_fit``."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from backends.base import Array, Backend, Capability, Diverged, Epoch, Layer, Network, Runtime, Weights, WeightSpec
+from config import Activation, FeedForward
+
+if TYPE_CHECKING:
+    import sklearn
+    from sklearn.neural_network import MLPClassifier
+
+_ACTIVATIONS: dict[Activation, str] = {"relu": "relu", "sigmoid": "logistic", "tanh": "tanh", "identity": "identity"}
+_SCRATCH = ("_optimizer", "_best_coefs", "_best_intercepts", "_random_state", "loss_curve_")
+"""What MLPClassifier keeps for further training, and a saved model does not need."""
+
+
+class SklearnBackend(Backend):
+    """MLPClassifier: feed-forward networks with one activation for all hidden layers."""
+
+    packages = ("scikit-learn", "scipy")
+    capability = Capability(
+        expresses=frozenset(
+            {"architecture:ffn", "l2", "early_stopping", "optimizer:sgd", "optimizer:adam"}
+            | {"precision:float32", "precision:float64", "device:auto", "device:cpu"}
+            | {"schedule:step", "schedule:cosine", "schedule:one_cycle"}
+            | {f"activation:{name}" for name in _ACTIVATIONS}
+        ),
+        refuses={
+            "architecture": "MLPClassifier is a feed-forward network and nothing else",
+            "activation": "MLPClassifier has relu, sigmoid (logistic), tanh and identity only",
+            "mixed_activations": "MLPClassifier has one activation for all hidden layers",
+            "dropout": "MLPClassifier has no dropout",
+            "batch_norm": "MLPClassifier has no batch normalization",
+            "label_smoothing": "MLPClassifier takes labels, not distributions over classes",
+            "optimizer": "MLPClassifier has sgd and adam only",
+            "device": "scikit-learn computes on the CPU only",
+            "two_classes": "MLPClassifier gives two classes one logistic output, not two logits",
+        },
+    )
+
+    def start(self) -> None:
+        global sklearn, MLPClassifier
+        import sklearn
+        from sklearn.neural_network import MLPClassifier
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(self.runtime.threads)
+
+    def settings(self) -> dict[str, Any]:
+        from threadpoolctl import threadpool_info
+
+        threads = max((pool["num_threads"] for pool in threadpool_info()), default=None)
+        return {"threads": threads, "device": "cpu", "denormals": "kept"}
+
+    def build(self, network: Network) -> None:
+        architecture, training = network.architecture, network.training
+        assert isinstance(architecture, FeedForward)  # what its capability says
+        self._network = network
+        self._model = MLPClassifier(
+            hidden_layer_sizes=architecture.hidden_layer_sizes,
+            activation=_ACTIVATIONS[architecture.activations[0]],
+            solver="sgd" if training.optimizer == "sgd" else "adam",
+            learning_rate_init=training.learning_rate,
+            momentum=training.momentum,
+            nesterovs_momentum=training.nesterov,
+            beta_1=training.beta_1,
+            beta_2=training.beta_2,
+            epsilon=training.epsilon,
+            alpha=0.0,
+            batch_size=1,
+            shuffle=False,
+            random_state=0,
+        )
+        # one row of zeros makes it allocate its layers; set_weights then replaces what it drew and learned
+        inputs = np.zeros((1, math.prod(network.input_shape)), self.runtime.precision)
+        self._model.partial_fit(inputs, np.zeros(1, np.int64), classes=np.arange(network.classes))
+
+    def _names(self) -> Iterator[tuple[str, list[Array], int]]:
+        """Yield each weight's canonical name and where it stands: a list of MLPClassifier's, and the index in it."""
+        last = len(self._model.coefs_) - 1
+        for index in range(last + 1):
+            layer = "logits" if index == last else f"hidden_{index}"
+            yield f"{layer}/kernel", self._model.coefs_, index
+            yield f"{layer}/bias", self._model.intercepts_, index
+
+    def weight_specs(self) -> list[WeightSpec]:
+        return [
+            WeightSpec(name, arrays[index].shape, "glorot_uniform" if name.endswith("kernel") else "zeros")
+            for name, arrays, index in self._names()
+        ]
+
+    def get_weights(self) -> Weights:
+        return {name: arrays[index].copy() for name, arrays, index in self._names()}
+
+    def set_weights(self, weights: Weights) -> None:
+        for name, arrays, index in self._names():
+            arrays[index] = np.array(weights[name], dtype=self.runtime.precision)
+        # without one, partial_fit makes a new optimizer
+        del self._model._optimizer
+        self._model.loss_curve_ = []
+
+    def prepare(self, inputs: Array, labels: Array) -> tuple[Array, Array]:
+        return np.ascontiguousarray(inputs.reshape(len(inputs), -1), dtype=self.runtime.precision), labels
+
+    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float], bool]) -> None:
+        inputs, labels = data
+        shuffled = np.empty_like(inputs)  # kept: fresh pages every epoch would cost more than the gathering
+        for epoch in epochs:
+            rows = len(epoch.order)
+            x = np.take(inputs, epoch.order, axis=0, out=shuffled[:rows], mode="clip")
+            try:
+                loss = self._train_epoch(x, labels[epoch.order], epoch.learning_rates)
+            except ValueError as error:
+                if "non-finite" in str(error):
+                    raise Diverged(str(error)) from error
+                raise
+            if on_epoch_end(loss):
+                return
+
+    def _train_epoch(self, x: Array, y: Array, learning_rates: Array) -> float:
+        training, model, total = self._network.training, self._model, 0.0
+        for start, stop, rate in _runs(len(y), training.batch_size, learning_rates, by_size=training.l2 > 0):
+            model.batch_size = min(training.batch_size, stop - start)
+            # scikit-learn divides alpha by the rows of a batch; here the penalty is per batch, as in the others
+            model.alpha = training.l2 * model.batch_size
+            if hasattr(model, "_optimizer"):
+                # the constructor's rate is read once; Adam keeps the one it scales under another name
+                model._optimizer.learning_rate = model._optimizer.learning_rate_init = rate
+            else:
+                model.learning_rate_init = rate
+            model.partial_fit(x[start:stop], y[start:stop])
+            total += model.loss_ * (stop - start)
+        return total / len(y)
+
+    def predict_proba(self, inputs: Array) -> Array:
+        flat = inputs.reshape(len(inputs), -1).astype(self.runtime.precision, copy=False)
+        return np.asarray(self._model.predict_proba(flat))
+
+    def save(self, stem: Path) -> Path:
+        import skops.io
+
+        path = stem.with_suffix(".skops")
+        saved = copy.copy(self._model)
+        for name in _SCRATCH:
+            saved.__dict__.pop(name, None)
+        skops.io.dump(saved, path)
+        return path
+
+    def load(self, path: Path) -> None:
+        import skops.io
+
+        found = skops.io.load(path, trusted=[])
+        self._model.coefs_, self._model.intercepts_ = found.coefs_, found.intercepts_
+        self.set_weights(self.get_weights())
+
+    def layers(self) -> list[Layer]:
+        return [
+            Layer(name.removesuffix("/kernel"), "dense", (kernel.shape[1],), kernel.size + kernel.shape[1], 2 * kernel.size)
+            for name, kernel in self.get_weights().items()
+            if name.endswith("/kernel")
+        ]
+
+
+def _runs(rows: int, batch_size: int, rates: Array, by_size: bool) -> Iterator[tuple[int, int, float]]:
+    """Yield (first row, end row, rate) of the longest runs of batches with one rate, and one size where that counts."""
+    full = rows // batch_size
+    cuts = {0, len(rates), *(np.flatnonzero(np.diff(rates)) + 1).tolist()} | ({full} if by_size else set())
+    for start, stop in itertools.pairwise(sorted(cuts)):
+        yield start * batch_size, min(stop * batch_size, rows), float(rates[start])
+
+
+if __name__ == "__main__":
+    import sys
+
+    from compare import main
+
+    raise SystemExit(main(["--backend", "sklearn", *sys.argv[1:]]))

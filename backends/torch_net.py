@@ -1,0 +1,260 @@
+"""PyTorch: any architecture of ``backends/models/torch_*.py``, trained with data resident on the device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+
+from backends.base import Array, Backend, Capability, Epoch, Layer, Network, Runtime, Weights, WeightSpec
+from backends.models import module, offered
+from config import Activation, FeedForward, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+    from torch import Tensor, nn
+
+_CHUNK = 4096
+"""Rows predicted at once: bounds the memory of prediction, not its result."""
+
+
+class TorchBackend(Backend):
+    """PyTorch networks with the framework's own optimizers, fused where the device has them."""
+
+    packages = ("torch",)
+    capability = Capability(
+        expresses=frozenset(
+            {"architecture:ffn", "mixed_activations", "dropout", "batch_norm", "l2", "label_smoothing", "early_stopping"}
+            | {"two_classes", "precision:float32", "precision:float64", "device:auto", "device:cpu", "device:cuda"}
+            | {"optimizer:sgd", "optimizer:adam", "optimizer:adamw"}
+            | {"schedule:step", "schedule:cosine", "schedule:one_cycle"}
+            | {f"activation:{name}" for name in get_args(Activation)}
+            | offered("torch")
+        ),
+        refuses={"vector_input": "convolution and attention need images, and PCA leaves vectors"},
+    )
+
+    def start(self) -> None:
+        global torch, nn
+        import torch
+        from torch import nn
+
+        torch.set_num_threads(self.runtime.threads)
+        # dead pixels' weights decay into denormal floats under Adam, which are many times slower (see design notes)
+        torch.set_flush_denormal(True)
+        available = torch.cuda.is_available()
+        if self.runtime.device == "cuda" and not available:
+            raise UserError("device: 'cuda' was asked for, and PyTorch sees no GPU here; use --device cpu")
+        self._device = torch.device("cuda" if available and self.runtime.device != "cpu" else "cpu")
+        self._dtype = torch.float64 if self.runtime.precision == "float64" else torch.float32
+
+    def settings(self) -> dict[str, Any]:
+        name = torch.cuda.get_device_name() if self._device.type == "cuda" else None
+        return {"threads": torch.get_num_threads(), "device": name or "cpu", "denormals": "flushed"}
+
+    def build(self, network: Network) -> None:
+        architecture, shape, classes = network.architecture, network.input_shape, network.classes
+        if isinstance(architecture, FeedForward):
+            from backends.models.torch_ffn import feed_forward
+
+            model = feed_forward(architecture, shape, classes)
+        else:
+            models = module("torch", architecture.name)
+            model = models.build(architecture.name, architecture.options, shape, classes)
+        self._network = network
+        self._model: nn.Module = model.to(self._device, self._dtype)
+        self._places = {name: (tensor, permutation) for name, tensor, permutation, _ in _canonical(model)}
+        placed = {id(tensor) for tensor, _ in self._places.values()}
+        missing = [name for name, parameter in model.named_parameters() if id(parameter) not in placed]
+        if missing:
+            raise TypeError(f"{architecture.label}: no initializer is declared for {', '.join(missing)}")
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+
+    def weight_specs(self) -> list[WeightSpec]:
+        return [
+            WeightSpec(name, tuple(_permuted(tensor, permutation).shape), initializer, tensor.requires_grad)
+            for name, tensor, permutation, initializer in _canonical(self._model)
+        ]
+
+    def get_weights(self) -> Weights:
+        # np.array copies: on the CPU, Tensor.numpy() is a view that training would go on changing
+        return {
+            name: np.array(_permuted(tensor.detach(), permutation).cpu().numpy(), order="C")
+            for name, (tensor, permutation) in self._places.items()
+        }
+
+    def set_weights(self, weights: Weights) -> None:
+        with torch.no_grad():
+            for name, (tensor, permutation) in self._places.items():
+                _permuted(tensor, permutation).copy_(torch.as_tensor(weights[name]))
+        self._optimizer = self._make_optimizer()
+        self._step = 0
+        torch.manual_seed(self._network.seed)
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        training = self._network.training
+        rate, betas, epsilon = training.learning_rate, (training.beta_1, training.beta_2), training.epsilon
+        kernels = [tensor for name, (tensor, _) in self._places.items() if name.endswith("kernel")]
+        chosen = {id(kernel) for kernel in kernels}
+        others = [parameter for parameter in self._model.parameters() if id(parameter) not in chosen]
+        # penalties and decay are for kernels alone
+        groups: list[dict[str, Any]] = [
+            {"params": kernels, "weight_decay": training.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        if training.optimizer == "sgd":
+            momentum, nesterov = training.momentum, training.nesterov
+            return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=nesterov, fused=True)
+        kind = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
+        return kind(groups, lr=rate, betas=betas, eps=epsilon, fused=True)
+
+    def prepare(self, inputs: Array, labels: Array) -> tuple[Tensor, Tensor]:
+        x = torch.as_tensor(inputs, device=self._device, dtype=self._dtype)
+        return x, torch.as_tensor(labels, device=self._device)
+
+    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float], bool]) -> None:
+        inputs, labels = data
+        # kept from epoch to epoch: a fresh buffer of the size of MNIST costs 0.3 s in page faults
+        shuffled, shuffled_labels = torch.empty_like(inputs), torch.empty_like(labels)
+        for epoch in epochs:
+            order = torch.as_tensor(epoch.order, device=self._device)
+            rows = len(order)
+            x = torch.index_select(inputs, 0, order, out=shuffled[:rows])
+            y = torch.index_select(labels, 0, order, out=shuffled_labels[:rows])
+            self._model.train()
+            loss = self._train_epoch(x, y, epoch.learning_rates)
+            if on_epoch_end(loss):
+                return
+
+    def _train_epoch(self, x: Tensor, y: Tensor, learning_rates: Array) -> float:
+        training, model, optimizer = self._network.training, self._model, self._optimizer
+        cross_entropy = nn.CrossEntropyLoss(label_smoothing=training.label_smoothing)
+        kernels = optimizer.param_groups[0]["params"] if training.l2 else []
+        total = torch.zeros((), device=self._device, dtype=torch.float64)
+        for step, rate in enumerate(learning_rates.tolist()):
+            batch = slice(step * training.batch_size, (step + 1) * training.batch_size)
+            self._set_rate(rate)
+            loss = cross_entropy(model(x[batch]), y[batch])
+            for kernel in kernels:
+                loss = loss + 0.5 * training.l2 * kernel.square().sum()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            total += loss.detach() * len(y[batch])  # read once an epoch: .item() here would wait for the device
+        return float(total) / len(y)
+
+    def _set_rate(self, rate: float) -> None:
+        """Give the optimizer its rate for the next step, in the arithmetic that scikit-learn and Keras use."""
+        self._step += 1
+        training = self._network.training
+        for group in self._optimizer.param_groups:
+            if training.optimizer != "sgd":
+                # PyTorch adds epsilon after correcting the second moment's bias, the others before
+                group["eps"] = training.epsilon / math.sqrt(1 - training.beta_2**self._step)
+            elif training.momentum and self._step > 1 and rate != group["lr"] and rate:
+                # PyTorch's velocity leaves out the rate, the others' holds it: under a changing rate they part
+                for parameter in group["params"]:
+                    self._optimizer.state[parameter]["momentum_buffer"].mul_(group["lr"] / rate)
+            group["lr"] = rate
+
+    def predict_proba(self, inputs: Array) -> Array:
+        with self._evaluating():
+            x = torch.as_tensor(inputs, dtype=self._dtype)
+            chunks = [torch.softmax(self._model(part.to(self._device)), dim=1).cpu() for part in x.split(_CHUNK)]
+            return np.asarray((torch.cat(chunks) if len(chunks) > 1 else chunks[0]).numpy())
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        training = self._model.training
+        self._model.eval()
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            self._model.train(training)
+
+    def save(self, stem: Path) -> Path:
+        from safetensors.torch import save_file
+
+        path = stem.with_suffix(".safetensors")
+        save_file({name: tensor.contiguous() for name, tensor in self._model.state_dict().items()}, path)
+        return path
+
+    def load(self, path: Path) -> None:
+        from safetensors.torch import load_file
+
+        self._model.load_state_dict(load_file(path))
+        self.set_weights(self.get_weights())
+
+    def layers(self) -> list[Layer]:
+        from torch.utils.flop_counter import FlopCounterMode
+
+        leaves = {name: part for name, part in self._model.named_modules() if not list(part.children())}
+        shapes: dict[str, tuple[int, ...]] = {}
+        hooks = [
+            part.register_forward_hook(lambda _, __, output, name=name: shapes.update({name: tuple(output.shape[1:])}))
+            for name, part in leaves.items()
+        ]
+        example = torch.zeros((1, *self._network.input_shape), device=self._device, dtype=self._dtype)
+        with self._evaluating(), FlopCounterMode(display=False) as counter:
+            self._model(example)
+        for hook in hooks:
+            hook.remove()
+        counts = {name.partition(".")[2]: sum(flops.values()) for name, flops in counter.get_flop_counts().items()}
+        return [
+            Layer(name, type(part).__name__, shapes[name], _count(part), counts.get(name, 0))
+            for name, part in leaves.items()
+        ]
+
+    def synchronise(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def device_memory_mb(self) -> float | None:
+        return torch.cuda.max_memory_allocated() / 1e6 if self._device.type == "cuda" else None
+
+
+def _count(part: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in part.parameters() if parameter.requires_grad)
+
+
+def _permuted(tensor: Tensor, permutation: tuple[int, ...] | None) -> Tensor:
+    return tensor if permutation is None else tensor.permute(permutation)
+
+
+def _canonical(model: nn.Module) -> Iterator[tuple[str, Tensor, tuple[int, ...] | None, str]]:
+    """Yield each array's canonical name, its tensor, the permutation to the canonical layout, and its initializer.
+
+    A module of ours with parameters of its own names their initializers in an attribute ``initializers``.
+    """
+    norms = {"weight": ("gamma", "ones"), "bias": ("beta", "zeros")}
+    norms |= {"running_mean": ("moving_mean", "zeros"), "running_var": ("moving_variance", "ones")}
+    for path, part in model.named_modules():
+        tensors = dict(part.named_parameters(recurse=False)) | dict(part.named_buffers(recurse=False))
+        for leaf, tensor in tensors.items():
+            prefix = path.replace(".", "/") + "/" if path else ""
+            if isinstance(part, nn.modules.batchnorm._BatchNorm | nn.LayerNorm):
+                if leaf in norms:  # num_batches_tracked is a counter, no weight
+                    yield prefix + norms[leaf][0], tensor, None, norms[leaf][1]
+            elif isinstance(part, nn.Linear | nn.Conv2d):
+                kernel = leaf == "weight"
+                permutation = (1, 0) if isinstance(part, nn.Linear) else (2, 3, 1, 0)
+                yield (prefix + "kernel", tensor, permutation, "glorot_uniform") if kernel else (
+                    prefix + "bias", tensor, None, "zeros")  # fmt: skip
+            elif leaf in getattr(part, "initializers", {}):
+                yield prefix + leaf, tensor, None, part.initializers[leaf]
+
+
+if __name__ == "__main__":
+    import sys
+
+    from compare import main
+
+    raise SystemExit(main(["--backend", "torch", *sys.argv[1:]]))

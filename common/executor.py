@@ -1,0 +1,284 @@
+"""Who runs which trial where: ``map_trials`` over worker processes on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import backends
+from backends.base import Runtime
+from common.trial import Record, empty_record, runtime
+from config import Trial, UserError
+
+_ROOT = Path(__file__).resolve().parent.parent
+_START_LIMIT_S = 300.0
+_GROWTH_MB = 500.0
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_TIMED = ("data_s", "build_s", "first_step_s", "fit_s", "evaluate_s", "save_s")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial to run, where its artefacts go, and whether it needs a process that has run nothing before."""
+
+    trial: Trial
+    directory: Path
+    fresh: bool
+
+
+class Executor(Protocol):
+    """Anything that runs jobs somewhere and yields their records as they finish."""
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Record]:
+        """Yield one record a job, in any order."""
+        ...
+
+
+def map_trials(jobs: Sequence[Job], executor: Executor) -> Iterator[Record]:
+    """Run `jobs` on `executor`: the one seam between what is to be run and where.
+
+    Yields
+    ------
+    One record a job, as they finish; a trial's failure is in its record, never raised.
+    """
+    yield from executor.run(jobs)
+
+
+class WorkerDied(Exception):
+    """A worker ended or fell silent; `status` is what the record says of it."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class WorkerProcess:
+    """One child process with one backend in it, in a process group of its own."""
+
+    def __init__(self, backend: str, settings: Runtime) -> None:
+        place = backends.place(backend)
+        read_end, write_end = os.pipe()
+        self._replies, self._buffer = read_end, b""
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process
+        environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(settings.threads))}
+        environment |= backends.load(place).environment(settings)
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), environment.get("PYTHONPATH")]))
+        start = time.perf_counter()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "common.worker", place, json.dumps(asdict(settings)), str(write_end)],
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+            pass_fds=[write_end],
+            env=environment,
+            start_new_session=True,
+        )
+        os.close(write_end)
+        try:
+            ready = self._receive(_START_LIMIT_S)
+            if "refused" in ready:
+                raise UserError(ready["refused"])
+        except (WorkerDied, UserError):
+            self.close()
+            raise
+        self.startup_s = time.perf_counter() - start
+
+    def ask(self, request: dict[str, Any], limit_s: float | None) -> dict[str, Any]:
+        """Send a request and return the answer.
+
+        Raises
+        ------
+        WorkerDied
+            With status ``timeout`` after `limit_s` seconds, ``out_of_memory`` where the system killed the process,
+            ``failed`` where it ended in any other way.
+        """
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # a process that is gone is reported by the wait for its answer
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        return self._receive(limit_s)
+
+    def _receive(self, limit_s: float | None) -> dict[str, Any]:
+        deadline = None if limit_s is None else time.monotonic() + limit_s
+        while b"\n" not in self._buffer:
+            remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not select.select([self._replies], [], [], remaining)[0]:
+                raise WorkerDied("timeout", f"no result after {limit_s:g} s; its process was ended")
+            chunk = os.read(self._replies, 1 << 16)
+            if not chunk:
+                raise self._death()
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _death(self) -> WorkerDied:
+        code = self._process.wait()
+        self._log.seek(0)
+        tail = self._log.read().decode(errors="replace")[-2000:].strip()
+        if code == -signal.SIGKILL:
+            return WorkerDied("out_of_memory", f"its process was killed by the system (SIGKILL), as for lack of memory\n{tail}")
+        name = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        return WorkerDied("failed", f"its process ended with {name}\n{tail}".strip())
+
+    def resident_mb(self) -> float:
+        """Return the process's resident size in MB."""
+        import psutil
+
+        return float(psutil.Process(self._process.pid).memory_info().rss / 1e6)
+
+    def close(self) -> None:
+        """End the process and all it started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        os.close(self._replies)
+        self._log.close()
+
+
+@dataclass
+class LocalExecutor:
+    """Worker processes on this machine, one for each backend and runtime in each of `workers` lanes.
+
+    Attributes
+    ----------
+    workers : lanes that run side by side; with more than one, every record is marked contended.
+    timeout_s : seconds a trial may take; None for no limit.
+    isolate : give every trial a process of its own.
+    sources : where workers find each data set: a name and what :func:`common.data.load` takes for it.
+    data_dir : the folder of data sets.
+    """
+
+    workers: int = 1
+    timeout_s: float | None = None
+    isolate: bool = False
+    sources: Mapping[str, str] = field(default_factory=dict)
+    data_dir: str | None = None
+    _lanes: list[_Lane] = field(default_factory=list)
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Record]:
+        """Yield records as trials finish; ending the iteration early ends the processes."""
+        waiting, finished = deque(jobs), queue.Queue[Record | BaseException]()
+        self._lanes = [_Lane(self, waiting, finished) for _ in range(min(self.workers, len(jobs)))]
+        try:
+            for lane in self._lanes:
+                lane.start()
+            for _ in jobs:
+                result = finished.get()
+                if isinstance(result, BaseException):
+                    raise result
+                yield {**result, "contended": self.workers > 1}
+        finally:
+            waiting.clear()
+            for lane in self._lanes:
+                lane.end()
+
+
+class _Lane(threading.Thread):
+    """Takes jobs one at a time, keeping a warm process for each backend and runtime."""
+
+    def __init__(self, executor: LocalExecutor, waiting: deque[Job], finished: queue.Queue[Any]) -> None:
+        super().__init__(daemon=True)
+        self._executor, self._waiting, self._finished = executor, waiting, finished
+        self._warm: dict[tuple[str, Runtime], WorkerProcess] = {}
+        self._first_mb: dict[tuple[str, Runtime], float] = {}
+        self._current: WorkerProcess | None = None
+        self._ended = False
+
+    def run(self) -> None:
+        while self._waiting:
+            try:
+                job = self._waiting.popleft()
+            except IndexError:
+                return
+            try:
+                self._finished.put(self._run(job))
+            except BaseException as error:  # raised again where the records are read
+                self._finished.put(error)
+                return
+
+    def _run(self, job: Job) -> Record:
+        alone = job.fresh or self._executor.isolate
+        place = (job.trial.backend, runtime(job.trial))
+        worker: WorkerProcess | None = None
+        shutil.rmtree(job.directory, ignore_errors=True)
+        job.directory.mkdir(parents=True)
+        try:
+            worker = (None if alone else self._warm.pop(place, None)) or WorkerProcess(*place)
+            self._current = worker
+            record = self._ask(worker, job, alone)
+        except WorkerDied as death:
+            if worker is not None:
+                worker.close()
+            return {**empty_record(job.trial), "status": death.status, "error": str(death)}
+        if alone or self._spent(worker, place, record):
+            worker.close()
+        else:
+            self._warm[place] = worker
+        self._current = None
+        return record
+
+    def _ask(self, worker: WorkerProcess, job: Job, alone: bool) -> Record:
+        request = {
+            "trial": json.loads(job.trial.canonical()),
+            "directory": str(job.directory),
+            "source": self._executor.sources.get(job.trial.dataset, job.trial.dataset),
+            "data_dir": self._executor.data_dir,
+        }
+        start = time.perf_counter()
+        record = worker.ask(request, self._executor.timeout_s)
+        record["trial_s"] = time.perf_counter() - start
+        record["startup_s"] = worker.startup_s
+        if not alone:
+            record |= dict.fromkeys(("idle_memory_mb", "peak_memory_mb", "memory_rise_mb", "memory_method"))
+        if record["status"] == "ok":
+            record["harness_s"] = record["trial_s"] - sum(record[name] for name in _TIMED)
+        return record
+
+    def _spent(self, worker: WorkerProcess, place: tuple[str, Runtime], record: Record) -> bool:
+        """Say whether a process should run no further trial: it failed, or what it keeps in memory has grown."""
+        resident = worker.resident_mb()
+        grown = resident - self._first_mb.setdefault(place, resident) > _GROWTH_MB
+        return grown or record["status"] not in ("ok", "unsupported")
+
+    def end(self) -> None:
+        for worker in [*self._warm.values(), *([self._current] if self._current else [])]:
+            worker.close()
+        self._warm.clear()
+
+
+def profile(trial: Trial, input_shape: tuple[int, ...], classes: int) -> list[dict[str, Any]]:
+    """Return a network's layers as its backend counts them, from a process that trains nothing.
+
+    Raises
+    ------
+    UserError
+        Where the backend cannot build the network.
+    """
+    worker = WorkerProcess(trial.backend, runtime(trial))
+    try:
+        request = {"trial": json.loads(trial.canonical()), "input_shape": list(input_shape), "classes": classes}
+        layers: list[dict[str, Any]] = worker.ask({"profile": request}, _START_LIMIT_S)["layers"]
+        return layers
+    except WorkerDied as death:
+        raise UserError(f"{trial.backend} could not build {trial.architecture.label}: {death}") from death
+    finally:
+        worker.close()

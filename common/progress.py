@@ -1,0 +1,69 @@
+"""Progress on standard error: a bar with the time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+
+def line(record: dict[str, Any]) -> str:
+    """Return one finished trial in one line."""
+    backend = record["backend"] + (f"/{record['engine']}" if record["engine"] else "")
+    share = "official split" if record["train_share"] is None else f"train share {record['train_share']:g}"
+    head = f"{backend} {record['architecture']}, {share}, seed {record['seed']}:"
+    if record["status"] == "ok":
+        return f"{head} {record['test_accuracy']:.2%} in {record['trial_s']:.1f} s"
+    lines = (record["error"] or "").strip().splitlines()
+    reason = lines[0] if record["status"] != "failed" else lines[-1]
+    return f"{head} {record['status']}: {reason}"
+
+
+class Progress:
+    """Shows how far a run is, and how long it will still take at the pace so far."""
+
+    def __init__(self, total: int, done: int, quiet: bool) -> None:
+        self._total, self._done, self._first = total, done, done
+        self._quiet, self._start = quiet, time.monotonic()
+        self._bar: Any = None
+
+    def __enter__(self) -> Self:
+        if not self._quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
+            self._bar = Progress(*columns, console=Console(stderr=True))
+            self._task = self._bar.add_task("", total=self._total, completed=self._done, left="")
+            self._bar.start()
+        return self
+
+    def advance(self, text: str) -> None:
+        """Count one more finished trial, described by `text`."""
+        self._done += 1
+        if self._quiet:
+            return
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+            self._bar.update(self._task, completed=self._done, left=self._left())
+        else:
+            width = len(str(self._total))
+            print(f"[{self._done:{width}}/{self._total}] {text}; {self._left()}", file=sys.stderr, flush=True)
+
+    def _left(self) -> str:
+        pace = (time.monotonic() - self._start) / (self._done - self._first)
+        return f"{duration(pace * (self._total - self._done))} left"
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: ``48 s``, ``3 min``, ``2.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

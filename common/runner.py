@@ -1,0 +1,70 @@
+"""A run: what is left of a plan is run, recorded and tabulated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import backends
+from common.environment import describe
+from common.executor import Job, LocalExecutor, map_trials
+from common.progress import Progress, line
+from common.store import SETTLED, Run
+from common.studies import Plan
+from config import Trial
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a plan is run, apart from what it holds."""
+
+    results: Path
+    data_dir: str | None = None
+    workers: int = 1
+    timeout_s: float | None = None
+    isolate: bool = False
+    retry_failed: bool = False
+    overwrite: bool = False
+    quiet: bool = False
+
+
+def unfinished(plan: Plan, run: Run, retry_failed: bool) -> list[Trial]:
+    """Return the plan's trials that have no record yet, or none that is to be kept."""
+    keys = [trial.key for trial in plan.trials]
+    kept = {record["key"] for record in run.records(keys) if not retry_failed or record["status"] in SETTLED}
+    return [trial for trial in plan.trials if trial.key not in kept]
+
+
+def execute(plan: Plan, options: Options) -> Run:
+    """Run what is left of `plan`; what is finished is never run again.
+
+    Raises
+    ------
+    UserError
+        Where the run's directory was begun on another machine or with other library versions.
+    """
+    run = Run(options.results / plan.run_name)
+    names = {trial.backend for trial in plan.trials}
+    packages = [package for name in names for package in backends.load(name).packages]
+    run.begin(plan.description(), describe(packages), options.overwrite)
+    todo = unfinished(plan, run, options.retry_failed)
+    done = len(plan.trials) - len(todo)
+    if not todo:
+        return run
+    run.log(f"{len(todo)} of {len(plan.trials)} trials to run, {options.workers} at a time")
+    firsts = plan.first_of_configuration()
+    executor = LocalExecutor(options.workers, options.timeout_s, options.isolate, plan.sources, options.data_dir)
+    jobs = [Job(trial, run.staging(trial.key), fresh=trial.key in firsts) for trial in todo]
+    with Progress(len(plan.trials), done, options.quiet) as progress:
+        for record in map_trials(jobs, executor):
+            run.write(record)
+            run.log(line(record))
+            progress.advance(line(record))
+    return run
+
+
+def failures(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the records of trials that should have worked and did not."""
+    return [record for record in records if record["status"] not in SETTLED]

@@ -1,0 +1,156 @@
+"""Studies: finding and reading their files, laying the command line over them, and multiplying them out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from common import data
+from common.data import Dataset
+from common.inputs import cut, input_shape
+from config import Study, Trial, UserError, Vocabulary, expand, explain, nearest
+
+_SHIPPED = Path(__file__).resolve().parent.parent / "studies"
+
+Leaves = Mapping[str, Sequence[Any]]
+"""Values by dotted leaf (``training.epochs``), as the command line gives them."""
+
+
+def shipped() -> dict[str, Path]:
+    """Return the studies that come with samenet, by name."""
+    return {path.stem: path for path in sorted(_SHIPPED.glob("*.json"))}
+
+
+def read(name: str) -> Study:
+    """Read a shipped study by name, or a study file by path.
+
+    Raises
+    ------
+    UserError
+        One line for each mistake in the file.
+    """
+    path = shipped().get(name, Path(name))
+    if not path.is_file():
+        known = ", ".join(shipped())
+        raise UserError(f"study: {name!r} is neither a shipped study nor a file{nearest(name, shipped())} Shipped: {known}")
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise UserError(f"{path}: found a {type(fields).__name__}; a study is an object with name, question and base")
+    try:
+        return Study.model_validate({"name": path.stem, **fields})
+    except ValidationError as error:
+        raise UserError("\n".join(f"{path}: {line}" for line in explain(error, Study))) from error
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def trials(study: Study, over: Leaves, vocabulary: Vocabulary) -> list[Trial]:
+    """Multiply a study out into its trials, with the command line's values laid over it.
+
+    A backend or engine on the command line *selects*: grids without it are left out, unless no grid has it, and then
+    it replaces what they have. Any other value replaces the study's.
+    """
+    grids: list[dict[str, list[Any]]] = [dict(grid) for grid in study.leaves()]
+    for leaf, values in over.items():
+        if leaf in ("backend", "engine"):
+            chosen = [{**grid, leaf: [v for v in values if v in grid.get(leaf, ())]} for grid in grids]
+            kept = [grid for grid in chosen if grid[leaf]]
+            missing = [value for value in values if not any(value in grid[leaf] for grid in kept)]
+            grids = kept if not missing else [{**grid, leaf: list(values)} for grid in grids]
+        else:
+            grids = [{**grid, leaf: list(values)} for grid in grids]
+    return expand(grids, vocabulary)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study multiplied out on its data: what is run, and what the run is called.
+
+    Attributes
+    ----------
+    datasets : by name.
+    sources : what :func:`common.data.load` takes for each of them.
+    """
+
+    study: Study
+    trials: Sequence[Trial]
+    datasets: Mapping[str, Dataset]
+    sources: Mapping[str, str]
+
+    @property
+    def run_name(self) -> str:
+        """Study, data sets and eight hex digits of all trials' keys: the same command has the same name."""
+        digest = hashlib.sha256("".join(trial.key for trial in self.trials).encode()).hexdigest()
+        return "-".join([self.study.name, *self.datasets, digest[:8]])
+
+    @property
+    def note(self) -> str | None:
+        """What every output must say of the data."""
+        return " ".join(dataset.note for dataset in self.datasets.values() if dataset.note) or None
+
+    def description(self) -> dict[str, Any]:
+        """Return what ``study.json`` holds."""
+        return {
+            "name": self.study.name,
+            "question": self.study.question,
+            "recommend": self.study.recommend,
+            "datasets": list(self.datasets),
+            "note": self.note,
+            "keys": [trial.key for trial in self.trials],
+        }
+
+    def first_of_configuration(self) -> set[str]:
+        """Return the keys of the first seed of each configuration, whose peak memory is measured."""
+        firsts: dict[str, str] = {}
+        for trial in self.trials:
+            firsts.setdefault(trial.model_copy(update={"seed": 0}).canonical(), trial.key)
+        return set(firsts.values())
+
+
+def plan(study: Study, over: Leaves, vocabulary: Vocabulary, data_dir: str | None) -> Plan:
+    """Multiply a study out, read its data, and check every trial against them before anything is trained.
+
+    Raises
+    ------
+    UserError
+        For a mistake in the study, on the command line, or in the data.
+    """
+    found = trials(study, over, vocabulary)
+    loaded = {source: data.load(source, data_dir) for source in dict.fromkeys(trial.dataset for trial in found)}
+    names = [dataset.name for dataset in loaded.values()]
+    if len(set(names)) < len(names):
+        raise UserError(f"dataset: two of {', '.join(loaded)} are both called {names[0]!r}; rename one file")
+    resolved = [
+        trial.model_copy(update={"dataset": loaded[trial.dataset].name, "data_sha256": loaded[trial.dataset].sha256})
+        for trial in found
+    ]
+    checked: set[Any] = set()
+    for trial in resolved:
+        _check_split(trial, loaded, checked)
+    return Plan(
+        study,
+        resolved,
+        datasets={dataset.name: dataset for dataset in loaded.values()},
+        sources={dataset.name: source for source, dataset in loaded.items()},
+    )
+
+
+def _check_split(trial: Trial, loaded: Mapping[str, Dataset], checked: set[Any]) -> None:
+    """Try a split once for each way of cutting: whether it can be cut does not depend on the seed."""
+    way = (trial.dataset, trial.train_share, trial.rows, trial.training.validation, trial.features)
+    if way in checked:
+        return
+    checked.add(way)
+    dataset = next(dataset for dataset in loaded.values() if dataset.name == trial.dataset)
+    input_shape(trial, dataset, train_rows=len(cut(trial, dataset).train))

@@ -1,0 +1,213 @@
+"""From records, a row a trial, to the summary, a row a configuration: what is averaged, and what must not be mixed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from common.stats import mean_interval
+
+SPEC_FIELDS = [
+    *("backend", "engine", "architecture", "dataset", "data_sha256", "split", "train_share", "rows", "scaling"),
+    *("input_size", "pca", "max_epochs", "batch_size", "optimizer", "learning_rate", "schedule", "momentum"),
+    *("nesterov", "beta_1", "beta_2", "epsilon", "l2", "weight_decay", "label_smoothing", "early_stopping_patience"),
+    *("validation", "protocol", "loop", "device", "precision", "threads"),
+]
+"""Columns that make a configuration: the specification without the seed."""
+
+SAME_TEST = ["dataset", "data_sha256", "split", "train_share", "rows"]
+"""Columns that two configurations must share for their figures to come from the same test sets."""
+
+SCORES = [
+    *("test_accuracy", "test_precision_macro", "test_recall_macro", "test_f1_macro", "test_log_loss"),
+    *("val_accuracy", "train_loss", "epochs"),
+]
+TIMES = [
+    *("import_s", "build_s", "first_step_s", "fit_s", "epoch_s", "evaluate_s", "latency_ms_p50", "latency_ms_p95"),
+    *("throughput_per_s", "harness_s"),
+]
+MEMORY = ["idle_memory_mb", "peak_memory_mb", "memory_rise_mb"]
+SIZES = ["parameters", "flops_per_sample", "model_bytes", "n_train", "n_val", "n_test", "n_classes"]
+MEASURED = ["status", "error", *SCORES, *TIMES, *MEMORY, *SIZES, "energy_j", "energy_method", "contended", "warnings"]
+RECORD_FIELDS = ["key", *SPEC_FIELDS, "seed", *MEASURED]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure by which configurations can be compared.
+
+    Attributes
+    ----------
+    column : where the summary holds it.
+    higher : whether higher is better.
+    ratio : whether twice as much means as much anywhere on the scale (times, sizes), as it does not for a share.
+    timed : whether trials running beside it change it.
+    """
+
+    column: str
+    higher: bool = False
+    ratio: bool = True
+    timed: bool = False
+
+
+METRICS: dict[str, Metric] = {
+    **{f"test_{name}": Metric(f"test_{name}_mean", higher=True, ratio=False)
+       for name in ("accuracy", "precision_macro", "recall_macro", "f1_macro")},
+    "test_log_loss": Metric("test_log_loss_mean"),
+    **{name: Metric(name, timed=True) for name in TIMES[:-2]},
+    "throughput_per_s": Metric("throughput_per_s", higher=True, timed=True),
+    "energy_j": Metric("energy_j", timed=True),
+    "peak_memory_mb": Metric("peak_memory_mb"),
+    "memory_rise_mb": Metric("memory_rise_mb"),
+    **{name: Metric(name) for name in ("parameters", "flops_per_sample", "model_bytes")},
+}  # fmt: skip
+
+
+def summarize(records: pd.DataFrame) -> pd.DataFrame:
+    """Summarize trials by configuration (everything but the seed), in an order that no row order changes.
+
+    Parameters
+    ----------
+    records : a row a trial, as :func:`common.store.load` returns; columns not there count as null.
+
+    Returns
+    -------
+    DataFrame
+        :data:`SPEC_FIELDS`; ``status``, ``n`` (seeds that ended well), ``n_failed`` and ``failures`` (in words); scores
+        and ``epochs`` as ``_mean`` and ``_sd``, for ``test_accuracy`` with the 95% interval ``_low`` and ``_high``;
+        times as medians over ``n_timed`` seeds; ``energy_j`` as a mean; memory and sizes. Null where nothing was
+        measured.
+
+    Notes
+    -----
+    Trials that ran beside others (``contended``) give times and energy only where a configuration has no others, and
+    then the row is contended. Estimated energy counts only where none was measured.
+    """
+    frame = in_order(complete(records))
+    number = frame.groupby(SPEC_FIELDS, dropna=False, sort=False).ngroup()
+    groups = frame.groupby(number)
+    ok = frame[frame["status"] == "ok"]
+    of = number[ok.index]
+    parts = [
+        frame[SPEC_FIELDS][~number.duplicated()].set_index(number[~number.duplicated()]),
+        _outcomes(groups),
+        _scores(ok, of),
+        *_timings(ok, of),
+        ok[MEMORY].groupby(of).median(),
+        ok[SIZES].groupby(of).first(),
+        pd.Series({group: _failures(trials) for group, trials in groups}, name="failures", dtype="object"),
+    ]
+    summary: pd.DataFrame = pd.concat([part.reindex(range(groups.ngroups)) for part in parts], axis=1)
+    return summary
+
+
+def complete(records: pd.DataFrame) -> pd.DataFrame:
+    """Return the records with every column there, figures as floats (null as NaN) and ``contended`` as a bool."""
+    extra = sorted(set(records.columns) - set(RECORD_FIELDS))
+    frame = records.reindex(columns=[*RECORD_FIELDS, *extra]).reset_index(drop=True)
+    figures = [*SCORES, *TIMES, *MEMORY, *SIZES, "energy_j"]
+    frame["contended"] = frame["contended"].eq(True)
+    frame[figures] = frame[figures].astype("float64")
+    return frame
+
+
+def in_order(frame: pd.DataFrame) -> pd.DataFrame:
+    """Sort so that rows to compare stand together: data, architecture, settings, then backends side by side."""
+    last = ["backend", "engine"]
+    fields = [*SAME_TEST, "architecture", *(name for name in SPEC_FIELDS if name not in [*SAME_TEST, *last])]
+    fields = [name for name in [*fields, *last, "seed", "key"] if name in frame.columns]
+    keys = [tuple(natural(value) for value in row) for row in frame[fields].itertuples(index=False, name=None)]
+    return frame.iloc[sorted(range(len(frame)), key=keys.__getitem__)].reset_index(drop=True)
+
+
+def natural(value: Any) -> tuple[Any, ...]:
+    """Sort key: null first, then numbers, then text, in which ``ffn:8`` comes before ``ffn:64``."""
+    if pd.isna(value):
+        return (0,)
+    if isinstance(value, str):
+        return (2, [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", value)])
+    return (1, value)
+
+
+def at_chance(summary: pd.DataFrame) -> pd.Series[bool]:
+    """Whether a network learned next to nothing: mean test accuracy below 1.5 times one in `n_classes`."""
+    return (summary["test_accuracy_mean"] < 1.5 / summary["n_classes"]).fillna(False)
+
+
+def configuration(row: pd.Series[Any], fields: Sequence[str] = tuple(SPEC_FIELDS)) -> tuple[Hashable, ...]:
+    """Return what identifies a row's configuration, as a value that can be looked up (null as None)."""
+    return tuple(None if pd.isna(row[name]) else row[name] for name in fields)
+
+
+def backend_label(row: pd.Series[Any]) -> str:
+    """Return ``torch``, or with its engine ``keras/tensorflow``."""
+    return str(row["backend"]) + ("" if pd.isna(row["engine"]) else f"/{row['engine']}")
+
+
+def error_line(error: object) -> str:
+    """Return the one line of an error that says what happened: the first, or below a traceback the last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] if isinstance(error, str) else []
+    if not lines:
+        return "no message"
+    return lines[-1] if lines[0].startswith("Traceback") else lines[0]
+
+
+def _outcomes(groups: Any) -> pd.DataFrame:
+    rows = {}
+    for group, trials in groups:
+        counts = trials["status"].value_counts()
+        ok, unsupported = int(counts.get("ok", 0)), int(counts.get("unsupported", 0))
+        if ok == len(trials):
+            status = "ok"
+        elif unsupported == len(trials):
+            status = f"unsupported: {error_line(trials['error'].iloc[0])}"
+        else:
+            bad = counts.drop("ok", errors="ignore").sort_index()
+            status = ", ".join(f"{count} of {len(trials)} {name}" for name, count in bad.items())
+        rows[group] = (status, ok, len(trials) - ok - unsupported)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["status", "n", "n_failed"])
+
+
+def _scores(ok: pd.DataFrame, of: pd.Series[int]) -> pd.DataFrame:
+    grouped = ok[SCORES].groupby(of)
+    table = grouped.mean().add_suffix("_mean").join(grouped.std(ddof=1).add_suffix("_sd"))
+    found = {group: mean_interval(values, bounds=(0, 1)) for group, values in ok["test_accuracy"].groupby(of)}
+    intervals = {group: (it.mean, it.sd, it.low, it.high) for group, it in found.items()}
+    names = ["test_accuracy_mean", "test_accuracy_sd", "test_accuracy_low", "test_accuracy_high"]
+    accuracy = pd.DataFrame.from_dict(intervals, orient="index", columns=names, dtype="float64")
+    return accuracy.join(table.drop(columns=names[:2]))
+
+
+def _timings(ok: pd.DataFrame, of: pd.Series[int]) -> list[Any]:
+    alone = ~ok["contended"]
+    timed = ok[alone | ~alone.groupby(of).transform("any")]
+    grouped = timed.groupby(of[timed.index])
+    metered = timed[timed["energy_j"].notna()]
+    measured = metered["energy_method"].astype("object").fillna("").astype(str).str.startswith("measured")
+    metered = metered[measured | ~measured.groupby(of[metered.index]).transform("any")]
+    energy = metered.groupby(of[metered.index])
+    methods = energy["energy_method"].agg(lambda texts: "; ".join(sorted(set(texts.dropna()))))
+    return [
+        grouped["contended"].first().astype("object"),
+        grouped.size().rename("n_timed"),
+        grouped[TIMES].median(),
+        energy["energy_j"].mean(),
+        methods.astype("object"),
+    ]
+
+
+def _failures(trials: pd.DataFrame) -> str | None:
+    """Say what went wrong, seeds with the same reason together; None where nothing did."""
+    bad = trials[trials["status"] != "ok"]
+    seeds: dict[tuple[str, str], list[str]] = {}
+    for status, error, seed in zip(bad["status"], bad["error"], bad["seed"], strict=True):
+        seeds.setdefault((status, error_line(error)), []).append(str(seed))
+    texts = []
+    for (status, reason), which in seeds.items():
+        of_seeds = "" if status == "unsupported" else f" (seed{'s' * (len(which) > 1)} {', '.join(which)})"
+        texts.append(f"{status}{of_seeds}: {reason}")
+    return "; ".join(texts) or None

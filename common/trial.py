@@ -1,0 +1,237 @@
+"""The whole life of one trial: data, build, first step, training, scores, cost; and whatever goes wrong in it."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import traceback
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.base import Array, Backend, Diverged, Epoch, Network, Runtime, Weights, needs
+from common.data import Dataset
+from common.initial import epochs, initial_weights
+from common.inputs import TrialData, load_inputs
+from common.measure import PeakMemory, TrainingMeter, fenced, inference
+from common.seeding import generator
+from config import Trial
+
+Record = dict[str, Any]
+
+
+def runtime(trial: Trial) -> Runtime:
+    """Return where a trial's process computes."""
+    return Runtime(trial.engine, trial.device, trial.precision, trial.threads)
+
+
+def empty_record(trial: Trial) -> Record:
+    """Return a trial's record before anything is known: its specification, and null for every figure."""
+    return {"key": trial.key, **trial.flat(), **dict.fromkeys(FIGURES), "warnings": [], "spec": json.loads(trial.canonical())}
+
+
+FIGURES = (
+    *("status", "error", "contended", "n_train", "n_val", "n_test", "n_classes", "parameters", "flops_per_sample"),
+    *("test_accuracy", "test_precision_macro", "test_recall_macro", "test_f1_macro", "test_log_loss"),
+    *("val_accuracy", "val_log_loss", "train_loss", "epochs", "best_epoch"),
+    *("startup_s", "import_s", "data_s", "build_s", "first_step_s", "fit_s", "epoch_s", "evaluate_s", "save_s"),
+    *("trial_s", "harness_s", "latency_ms_p50", "latency_ms_p95", "throughput_per_s", "model_bytes"),
+    *("idle_memory_mb", "peak_memory_mb", "memory_rise_mb", "memory_method", "device_memory_mb", "cpu_s"),
+    *("energy_j", "energy_method"),
+)
+"""The measured columns of a record, in the order of ``tables/trials.csv``; units are in the names."""
+
+
+def run_trial(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fresh: bool) -> Record:
+    """Run one trial to its end and return its record; nothing that happens in it is raised.
+
+    Parameters
+    ----------
+    directory : where history, predictions and model are written; it exists.
+    fresh : whether this process has run no trial before, so that its peak memory is the trial's own.
+    """
+    record = empty_record(trial)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            _run(trial, backend, dataset, directory, fresh, record)
+            record["status"] = record["status"] or "ok"
+        except Diverged as error:
+            record |= {"status": "diverged", "error": str(error)}
+        except MemoryError as error:
+            record |= {"status": "out_of_memory", "error": f"MemoryError: {error}"}
+        except Exception:
+            record |= {"status": "failed", "error": traceback.format_exc()}
+    messages = dict.fromkeys(f"{warning.category.__name__}: {warning.message}" for warning in caught)
+    record["warnings"] = list(messages)[:20]
+    return record
+
+
+def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fresh: bool, record: Record) -> None:
+    reason = backend.capability.reason_against(needs(trial, dataset.n_classes))
+    if reason is not None:
+        record |= {"status": "unsupported", "error": reason}
+        return
+    with fenced(backend.synchronise) as clock:
+        data = load_inputs(trial, dataset)
+    record |= {"data_s": clock.seconds, "n_classes": dataset.n_classes}
+    record |= {f"n_{name}": len(data.labels[part]) for name, part in _PARTS.items()}
+
+    memory = PeakMemory() if fresh else None
+    network = network_of(trial, data.inputs["train"].shape[1:], dataset.n_classes)
+    with fenced(backend.synchronise) as clock:
+        backend.build(network)
+        initial = initial_weights(backend.weight_specs(), network, trial.seed)
+        backend.set_weights(initial)
+    record["build_s"] = clock.seconds
+    prepared = backend.prepare(data.inputs["train"], data.labels["train"])
+    record["first_step_s"] = _first_step(trial, backend, prepared, len(data.labels["train"]))
+    backend.set_weights(initial)
+
+    training = _Fit(trial, backend, data)
+    training.run(prepared)
+    record |= training.figures()
+    with fenced(backend.synchronise) as clock:
+        probabilities = backend.predict_proba(data.inputs["test"])
+        record |= {f"test_{name}": value for name, value in scores(data.labels["test"], probabilities).items()}
+        record |= inference(backend.predict_proba, data.inputs["test"], backend.synchronise)
+    record["evaluate_s"] = training.evaluate_s + clock.seconds
+    if memory is not None:
+        peak = memory.peak_mb()
+        record |= {"idle_memory_mb": memory.idle_mb, "peak_memory_mb": peak, "memory_method": memory.method}
+        record["memory_rise_mb"] = peak - memory.idle_mb
+    record["device_memory_mb"] = backend.device_memory_mb()
+    with fenced(backend.synchronise) as clock:
+        record |= _size(backend, directory)
+        _write_artefacts(directory, training.history, data, probabilities)
+    record["save_s"] = clock.seconds
+
+
+_PARTS = {"train": "train", "val": "validation", "test": "test"}
+
+
+def network_of(trial: Trial, input_shape: tuple[int, ...], classes: int) -> Network:
+    """Return what a trial asks a backend to build."""
+    own_draws = int(generator("framework", trial.seed).integers(2**31))
+    return Network(trial.architecture, input_shape, classes, trial.training, own_draws)
+
+
+def _first_step(trial: Trial, backend: Backend, prepared: Any, rows: int) -> float:
+    """Time the first steps, which trace and compile: one full batch, and one of the last batch's size."""
+    size = min(trial.training.batch_size, rows)
+    order = np.arange(size + rows % size)
+    rates = np.full(math.ceil(len(order) / size), trial.training.learning_rate)
+    with fenced(backend.synchronise) as clock:
+        backend.fit(prepared, [Epoch(order, rates)], lambda loss: True)
+    return clock.seconds
+
+
+@dataclass
+class _Fit:
+    """One training: the clock runs while the backend trains, and stands still while the harness evaluates."""
+
+    trial: Trial
+    backend: Backend
+    data: TrialData
+    history: dict[str, list[float]] = field(default_factory=dict)
+    evaluate_s: float = 0.0
+    best: Weights | None = None
+
+    def run(self, prepared: Any) -> None:
+        self.meter = TrainingMeter(self.backend.synchronise)
+        plan = epochs(self.trial.training, len(self.data.labels["train"]), self.trial.seed)
+        self.meter.resume()
+        self.backend.fit(prepared, plan, self._epoch_end)
+        if self.best is not None:
+            self.backend.set_weights(self.best)
+
+    def _epoch_end(self, train_loss: float) -> bool:
+        self.meter.pause()
+        with fenced(self.backend.synchronise) as clock:
+            found = scores(self.data.labels["validation"], self.backend.predict_proba(self.data.inputs["validation"]))
+        self.evaluate_s += clock.seconds
+        figures = {"train_loss": train_loss, "epoch_s": self.meter.epoch_s[-1]}
+        for name, value in {**figures, "val_accuracy": found["accuracy"], "val_log_loss": found["log_loss"]}.items():
+            self.history.setdefault(name, []).append(value)
+        if not math.isfinite(train_loss):
+            raise Diverged(f"the training loss was {train_loss} in epoch {len(self.history['train_loss'])}")
+        stop = self._out_of_patience()
+        self.meter.resume()
+        return stop
+
+    def _out_of_patience(self) -> bool:
+        """Decide early stopping from the validation log loss, the same figures for every framework."""
+        patience = self.trial.training.early_stopping_patience
+        if patience is None:
+            return False
+        if self.best_epoch == len(self.history["val_log_loss"]):
+            self.best = self.backend.get_weights()
+        return len(self.history["val_log_loss"]) - self.best_epoch >= patience
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch, counted from 1, whose weights are the result."""
+        losses = self.history["val_log_loss"]
+        return len(losses) if self.trial.training.early_stopping_patience is None else int(np.argmin(losses)) + 1
+
+    def figures(self) -> Record:
+        """Return what the record says of the training."""
+        index = self.best_epoch - 1
+        joules, method = self.meter.energy()
+        return {
+            **{name: self.history[name][index] for name in ("train_loss", "val_accuracy", "val_log_loss")},
+            "epochs": len(self.meter.epoch_s),
+            "best_epoch": self.best_epoch,
+            "fit_s": self.meter.fit_s,
+            "epoch_s": statistics.median(self.meter.epoch_s),
+            "cpu_s": self.meter.cpu_s,
+            "energy_j": joules,
+            "energy_method": method,
+        }
+
+
+def scores(labels: Array, probabilities: Array) -> dict[str, float]:
+    """Score class probabilities, (rows, classes), against labels, (rows,); macro averages count an absent class as 0."""
+    from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_support
+
+    predicted, classes = probabilities.argmax(axis=1), probabilities.shape[1]
+    finite = np.nan_to_num(probabilities.astype(np.float64), nan=1 / classes)
+    # float32 sums to 1 only to 1e-7, which log_loss would warn of
+    normalized = finite / finite.sum(axis=1, keepdims=True)
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        labels, predicted, labels=range(classes), average="macro", zero_division=0
+    )
+    return {
+        "accuracy": float(accuracy_score(labels, predicted)),
+        "precision_macro": float(precision),
+        "recall_macro": float(recall),
+        "f1_macro": float(f1),
+        "log_loss": float(log_loss(labels, normalized, labels=range(classes))),
+    }
+
+
+def _size(backend: Backend, directory: Path) -> Record:
+    layers = backend.layers()
+    return {
+        "parameters": sum(math.prod(spec.shape) for spec in backend.weight_specs() if spec.trainable),
+        "flops_per_sample": sum(layer.flops for layer in layers),
+        "model_bytes": backend.save(directory / "model").stat().st_size,
+    }
+
+
+def _write_artefacts(
+    directory: Path, history: dict[str, list[float]], data: TrialData, probabilities: Array
+) -> None:
+    (directory / "history.json").write_text(json.dumps(history), encoding="utf-8")
+    np.savez_compressed(
+        directory / "predictions.npz",
+        index=data.indices.test.astype(np.int32),
+        label=data.labels["test"].astype(np.int16),
+        predicted=probabilities.argmax(axis=1).astype(np.int16),
+    )
+
+

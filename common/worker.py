@@ -1,0 +1,108 @@
+"""A process that runs trials of one backend and engine, one after the other, for the process that started it.
+
+Requests come as JSON lines on standard input, answers go as JSON lines to a pipe of their own, so that what a
+framework prints reaches neither. Started by :class:`common.executor.WorkerProcess` as ``python -m common.worker``.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+_PARENT_CHECK_S = 1.0
+
+
+def main() -> None:
+    """Serve trials until standard input ends or the parent is gone."""
+    place, settings, reply_descriptor = sys.argv[1:]
+    # Ctrl-C reaches the whole process group; the parent decides what becomes of its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    replies = os.fdopen(int(reply_descriptor), "w", encoding="utf-8")
+    from config import UserError
+
+    try:
+        backend, import_s = _started(place, json.loads(settings))
+    except UserError as error:
+        _send(replies, {"refused": str(error)})
+        return
+    _send(replies, {"import_s": import_s, "settings": backend.settings()})
+    fresh = True
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "profile" in request:
+            _send(replies, _profile(backend, request["profile"]))
+        else:
+            _send(replies, {**_run(backend, request, fresh), "import_s": import_s, "settings": backend.settings()})
+            fresh = False
+
+
+def _started(place: str, settings: dict[str, Any]) -> tuple[Any, float]:
+    import sklearn.metrics  # noqa: F401  # the harness's own needs come first, so that import_s is the framework's
+
+    import backends
+    from backends.base import Runtime
+    from common import trial  # noqa: F401
+
+    backend = backends.load(place)(Runtime(**settings))
+    start = time.perf_counter()
+    backend.start()
+    return backend, time.perf_counter() - start
+
+
+def _run(backend: Any, request: dict[str, Any], fresh: bool) -> dict[str, Any]:
+    from common.trial import empty_record, run_trial
+    from config import Trial, UserError
+
+    trial = Trial.model_validate_json(json.dumps(request["trial"]))
+    try:
+        dataset = _dataset(request["source"], request["data_dir"])
+    except UserError as error:
+        return {**empty_record(trial), "status": "failed", "error": str(error)}
+    record = run_trial(trial, backend, dataset, Path(request["directory"]), fresh)
+    gc.collect()
+    return record
+
+
+@functools.lru_cache(maxsize=1)
+def _dataset(name: str, data_dir: str | None) -> Any:
+    from common import data
+
+    return data.load(name, data_dir)
+
+
+def _profile(backend: Any, request: dict[str, Any]) -> dict[str, Any]:
+    import dataclasses
+
+    from common.trial import network_of
+    from config import Trial
+
+    trial = Trial.model_validate_json(json.dumps(request["trial"]))
+    backend.build(network_of(trial, tuple(request["input_shape"]), request["classes"]))
+    return {"layers": [dataclasses.asdict(layer) for layer in backend.layers()]}
+
+
+def _send(replies: TextIO, message: dict[str, Any]) -> None:
+    from common.store import to_json
+
+    replies.write(to_json(message) + "\n")
+    replies.flush()
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process when the one that started it is gone, even killed: nobody would read the result."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK_S)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

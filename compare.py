@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+"""samenet's command line: train the same networks in scikit-learn, Keras and PyTorch, and print one table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# Heavy modules are imported where they are used: ``--help`` must answer at once.
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from common.runner import Options
+    from common.store import Run
+    from common.studies import Plan
+
+FORMATS = ("text", "markdown", "csv", "latex")
+LISTS = ("backends", "architectures", "studies", "datasets", "runs")
+
+_COMMANDS = """\
+other commands (each has its own --help):
+  list [backends|architectures|studies|datasets|runs]   what there is
+  table RUN                                             print a run's table again, in another format or ranked
+  profile ARCH...                                       parameters, FLOPs, memory and storage by layer
+"""
+
+_LEAVES = {
+    "backend": "backend",
+    "engine": "engine",
+    "arch": "architecture",
+    "split": "train_share",
+    "dataset": "dataset",
+    "rows": "rows",
+    "device": "device",
+    "precision": "precision",
+    "protocol": "protocol",
+    "loop": "loop",
+    "threads": "threads",
+    "epochs": "training.epochs",
+    "batch_size": "training.batch_size",
+    "optimizer": "training.optimizer",
+    "learning_rate": "training.learning_rate",
+}
+"""Flags that lay their values over the study's, and the field each one sets."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status: 0 all went well, 1 a trial failed, 2 a mistake in usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    commands = {"list": _list, "table": _table, "profile": _profile}
+    command = commands.get(arguments[0], _run) if arguments else _run
+    try:
+        return command(arguments if command is _run else arguments[1:])
+    except KeyboardInterrupt:
+        print("compare.py: stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone: `compare.py table RUN | head`
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        from config import UserError
+
+        if not isinstance(error, UserError):
+            raise
+        for line in str(error).splitlines():
+            print(f"compare.py: {line}", file=sys.stderr)
+        return 2
+
+
+def _run_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="compare.py",
+        description=__doc__,
+        epilog=_COMMANDS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    study = parser.add_argument_group("what is trained (each value given here replaces the study's)")
+    study.add_argument("--study", default="quick", metavar="NAME", help="a shipped study or a JSON file (default: quick)")
+    study.add_argument("--backend", action="append", metavar="NAME", help="only this backend; repeatable")
+    study.add_argument("--engine", action="append", metavar="NAME", help="Keras's engine: tensorflow, torch, jax")
+    study.add_argument("--arch", nargs="+", metavar="ARCH", help="such as ffn:64, ffn:16x64:sigmoid, attention_5k")
+    study.add_argument("--split", nargs="+", type=_share, metavar="SHARE", help="train shares, or official")
+    study.add_argument("--seeds", type=int, metavar="N", help="number of seeds: 0 to N - 1")
+    study.add_argument("--epochs", nargs="+", type=int, metavar="N")
+    study.add_argument("--batch-size", nargs="+", type=int, metavar="N")
+    study.add_argument("--optimizer", nargs="+", metavar="NAME", help="sgd, adam, adamw")
+    study.add_argument("--learning-rate", nargs="+", type=float, metavar="RATE")
+    study.add_argument("--dataset", nargs="+", metavar="NAME", help="auto, mnist, fashion_mnist, cifar10, digits, FILE.npz")
+    study.add_argument("--rows", nargs="+", type=int, metavar="N", help="use N rows of the data, drawn by class")
+    study.add_argument("--protocol", nargs="+", metavar="NAME", help="matched")
+    study.add_argument("--loop", nargs="+", metavar="NAME", help="tuned")
+    study.add_argument("--device", nargs="+", metavar="NAME", help="cpu, cuda, auto (default: cpu)")
+    study.add_argument("--precision", nargs="+", metavar="NAME", help="float32, float64 (default: float32)")
+    study.add_argument("--threads", nargs="+", type=int, metavar="N", help="threads a trial (default: all cores)")
+    how = parser.add_argument_group("how it is run")
+    how.add_argument("--data-dir", metavar="DIR", help="folder of data sets (default: $SAMENET_DATA_DIR or the cache)")
+    how.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    how.add_argument("--workers", type=_positive, default=1, metavar="N", help="trials side by side (marked contended)")
+    how.add_argument("--timeout", type=_seconds, metavar="S", help="seconds a trial may take")
+    how.add_argument("--isolate", action="store_true", help="every trial in a process of its own")
+    how.add_argument("--dry-run", action="store_true", help="print the number of trials and the time they may take")
+    how.add_argument("--retry-failed", action="store_true", help="run again what failed, timed out or diverged")
+    how.add_argument("--overwrite", action="store_true", help="begin the run again, deleting its records")
+    _add_output(parser, quiet=True)
+    return parser
+
+
+def _add_output(parser: argparse.ArgumentParser, quiet: bool) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
+    if quiet:
+        parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
+
+
+def _share(text: str) -> float | str:
+    return text if text == "official" else float(text)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
+    return value
+
+
+def _run(argv: Sequence[str]) -> int:
+    arguments = _run_parser().parse_args(argv)
+    plan = _plan(arguments)
+    options = _options(arguments)
+    if arguments.dry_run:
+        from common.estimate import summary
+
+        print(summary(plan, options))
+        return 0
+    from common.runner import execute, failures
+
+    run = execute(plan, options)
+    records = run.records([trial.key for trial in plan.trials])
+    _show(run, arguments.json, plan.note)
+    return 1 if failures(records) else 0
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    import os
+
+    import backends
+    from common import studies
+
+    given: dict[str, list[Any]] = {
+        leaf: values if isinstance(values, list) else [values]
+        for flag, leaf in _LEAVES.items()
+        if (values := getattr(arguments, flag)) is not None
+    }
+    if arguments.seeds is not None:
+        given["seed"] = list(range(arguments.seeds))
+    if "threads" not in given:
+        given["threads"] = [max(1, (os.cpu_count() or 1) // arguments.workers)]
+    return studies.plan(studies.read(arguments.study), given, backends.vocabulary(), arguments.data_dir)
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    from common.runner import Options
+
+    return Options(
+        results=arguments.results,
+        data_dir=arguments.data_dir,
+        workers=arguments.workers,
+        timeout_s=arguments.timeout,
+        isolate=arguments.isolate,
+        retry_failed=arguments.retry_failed,
+        overwrite=arguments.overwrite,
+        quiet=arguments.quiet or arguments.json,
+    )
+
+
+def _show(run: Run, as_json: bool, note: str | None) -> None:
+    from common import ranking, store, summary, tables
+
+    records = store.load(run)
+    tables.write_tables(records, run.directory / "tables")
+    if as_json:
+        print(_document(run, records))
+        return
+    rows, over = summary.summarize(records), run.study()["recommend"]
+    print(tables.render(rows, "text", note=note, width=_width()))
+    if over:
+        print(f"Recommended by validation accuracy (the test set is not looked at), over {over}:")
+        print(ranking.recommend(rows, records, over) + "\n")
+    print(f"records, tables and log: {run.directory}")
+
+
+def _width() -> int | None:
+    import shutil
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _document(run: Run, records: pd.DataFrame) -> str:
+    from common import store, summary
+
+    study = run.study()
+    rows = summary.summarize(records).astype(object)
+    return store.to_json(
+        {
+            "run": run.name,
+            "directory": str(run.directory),
+            "dataset": "+".join(study["datasets"]),
+            "trials": run.records(study["keys"]),
+            "table": rows.where(rows.notna(), None).to_dict(orient="records"),
+        }
+    )
+
+
+def _list(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="compare.py list", description="Print what there is.", allow_abbrev=False)
+    parser.add_argument("what", nargs="?", choices=LISTS, help="default: everything")
+    _add_data_and_results(parser)
+    arguments = parser.parse_args(argv)
+    from common import listing
+
+    for what in [arguments.what] if arguments.what else LISTS:
+        print(listing.text(what, arguments.data_dir, arguments.results))
+    return 0
+
+
+def _add_data_and_results(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-dir", metavar="DIR", help="folder of data sets (default: $SAMENET_DATA_DIR or the cache)")
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+
+
+def _table(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="compare.py table", description="Print a run's table.", allow_abbrev=False)
+    parser.add_argument("run", help="a run's name in the results folder, or its directory")
+    parser.add_argument("--format", choices=FORMATS, default="text")
+    parser.add_argument("--rank", metavar="WEIGHTS", help="such as test_accuracy=0.4,fit_s=0.2,parameters=0.4")
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    arguments = parser.parse_args(argv)
+    from common import ranking, store, summary, tables
+
+    weights = ranking.parse_weights(arguments.rank) if arguments.rank is not None else None
+    run = store.Run.find(arguments.run, arguments.results)
+    rows, width = summary.summarize(store.load(run)), _width()
+    if weights is None:
+        print(tables.render(rows, arguments.format, note=run.study()["note"], width=width), end="")
+    else:
+        print(tables.render_ranking(ranking.rank(rows, weights), arguments.format, width=width), end="")
+    return 0
+
+
+def _profile(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="compare.py profile", description="Count a network's costs layer by layer, without training.", allow_abbrev=False
+    )
+    parser.add_argument("architectures", nargs="+", metavar="ARCH", help="such as ffn:64 or attention_5k")
+    parser.add_argument("--backend", default="torch", metavar="NAME", help="default: torch")
+    parser.add_argument("--engine", metavar="NAME", help="Keras's engine")
+    parser.add_argument("--input-shape", type=_shape, default=(28, 28, 1), metavar="HxWxC", help="default: 28x28x1")
+    parser.add_argument("--classes", type=_positive, default=10, metavar="N", help="default: 10")
+    arguments = parser.parse_args(argv)
+    from common import profiling
+
+    print(profiling.text(arguments))
+    return 0
+
+
+def _shape(text: str) -> tuple[int, int, int]:
+    parts = text.split("x")
+    if len(parts) != 3 or not all(part.isdigit() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a shape; write height x width x channels, such as 28x28x1")
+    return int(parts[0]), int(parts[1]), int(parts[2])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

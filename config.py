@@ -1,0 +1,444 @@
+"""Typed, frozen specifications: what one trial is, what a study is, and every mistake in them said at once.
+
+Everything that could change a trial's figures is a field of :class:`Trial`; its key is the SHA-256 of its canonical
+JSON. A study file holds *grids*: the same fields, each with one value or a list of them, multiplied out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAny, ValidationError, ValidationInfo, model_validator
+
+Scalar = bool | int | float | str
+Activation = Literal["relu", "sigmoid", "tanh", "identity", "elu", "gelu", "leaky_relu", "selu", "silu", "softplus"]
+Optimizer = Literal["sgd", "adam", "adamw"]
+Schedule = Literal["constant", "step", "cosine", "one_cycle"]
+
+
+class UserError(Exception):
+    """A mistake in what the user gave (file, flag, data): shown as one message, exit status 2, never a traceback."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The names that exist in this installation; config.py itself imports no backend.
+
+    Attributes
+    ----------
+    backends : mapping of backend name to its engines (empty where it has none; the first is the default).
+    architectures : mapping of registered architecture name to its options and their default values.
+    """
+
+    backends: Mapping[str, tuple[str, ...]]
+    architectures: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest known spelling, or a full stop."""
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {match[0]!r}?" if match else "."
+
+
+class Spec(BaseModel):
+    """Base of all specifications: frozen, and an unknown field is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class FeedForward(Spec):
+    """A feed-forward network (an FFN or DNN): hidden dense layers, then one logit a class.
+
+    Attributes
+    ----------
+    hidden_layer_sizes : neurons of each hidden layer.
+    activations : the activation of each hidden layer; one name stands for all.
+    dropout : share of each hidden layer's outputs dropped in training.
+    batch_norm : batch normalization between each hidden layer's product and its activation.
+    """
+
+    name: Literal["ffn"] = "ffn"
+    hidden_layer_sizes: Annotated[tuple[Annotated[int, Field(ge=1, le=100_000)], ...], Field(min_length=1)]
+    activations: tuple[Activation, ...] = ("relu",)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    batch_norm: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_activation_for_all(cls, data: Any) -> Any:
+        data = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        sizes, activations = data.get("hidden_layer_sizes", ()), data.get("activations", ("relu",))
+        activations = (activations,) if isinstance(activations, str) else activations
+        if isinstance(activations, tuple) and len(activations) == 1 and isinstance(sizes, tuple):
+            activations *= len(sizes)
+        return {**data, "activations": activations}
+
+    @model_validator(mode="after")
+    def _as_many_activations_as_layers(self) -> Self:
+        if len(self.activations) != len(self.hidden_layer_sizes):
+            raise ValueError(
+                f"{len(self.hidden_layer_sizes)} hidden layers but {len(self.activations)} activations; "
+                "give one for all, or one for each"
+            )
+        return self
+
+    @property
+    def label(self) -> str:
+        """The spelling of the command line (``ffn:16x64:sigmoid``), with options behind it (``+dropout=0.2``)."""
+        sizes, activations = self.hidden_layer_sizes, self.activations
+        same = len(sizes) > 2 and len(set(sizes)) == 1
+        text = "ffn:" + (f"{len(sizes)}x{sizes[0]}" if same else "-".join(map(str, sizes)))
+        if set(activations) != {"relu"}:
+            text += ":" + (activations[0] if len(set(activations)) == 1 else "-".join(activations))
+        text += f"+dropout={self.dropout:g}" if self.dropout else ""
+        return text + ("+batch_norm" if self.batch_norm else "")
+
+
+class Registered(Spec):
+    """An architecture from ``backends/models/``, by name, with its options.
+
+    Attributes
+    ----------
+    name : the registered name.
+    options : every option of the architecture, defaults filled in.
+    changed : the options that differ from their defaults, in order of name.
+    """
+
+    name: str
+    options: dict[str, Scalar] = Field(default_factory=dict)
+    changed: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, data: Any, info: ValidationInfo) -> Any:
+        vocabulary: Vocabulary | None = info.context
+        if vocabulary is None:
+            return {**data, "changed": tuple(data.get("changed", ()))}
+        name, options = data.get("name"), data.get("options", {})
+        if name not in vocabulary.architectures:
+            known = sorted(vocabulary.architectures)
+            hint = nearest(str(name), [*known, "ffn"])
+            raise ValueError(f"{name!r} is not an architecture{hint} Known: ffn:SIZES[:ACTIVATION], {', '.join(known)}")
+        defaults = vocabulary.architectures[name]
+        for key, value in options.items():
+            if key not in defaults:
+                allowed = ", ".join(defaults) or "none"
+                raise ValueError(f"{name} has no option {key!r}{nearest(key, defaults)} Its options: {allowed}")
+            if not _same_kind(value, defaults[key]):
+                kind = type(defaults[key]).__name__
+                raise ValueError(f"option {key} of {name} is {value!r}; it takes a value of type {kind}")
+        changed = tuple(sorted(key for key, value in options.items() if value != defaults[key]))
+        return {**data, "options": {**defaults, **options}, "changed": changed}
+
+    @property
+    def label(self) -> str:
+        """The name, with the options behind it that differ from their defaults."""
+        return self.name + "".join(f"+{key}={self.options[key]}" for key in self.changed)
+
+
+def _same_kind(value: object, default: Scalar) -> bool:
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is type(default)
+
+
+_FFN = re.compile(r"ffn:(?P<sizes>[0-9x-]+)(:(?P<activations>[a-z_-]+))?")
+_FFN_FORM = "write ffn:SIZES[:ACTIVATIONS], such as ffn:64, ffn:128-64, ffn:16x64:sigmoid or ffn:32-32:relu-tanh"
+
+
+def parse_architecture(text: str) -> dict[str, Any]:
+    """Turn the command line's spelling of an architecture into the fields of its specification.
+
+    Raises
+    ------
+    ValueError
+        With the form to write, where a feed-forward network is misspelt.
+    """
+    if not text.startswith("ffn"):
+        return {"name": text}
+    match = _FFN.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a feed-forward network; {_FFN_FORM}")
+    sizes: list[int] = []
+    for part in match["sizes"].split("-"):
+        count, _, size = part.rpartition("x")
+        if not size.isdigit() or (count and not count.isdigit()) or int(count or 1) > 1000:
+            raise ValueError(f"{text!r} is not a feed-forward network; {_FFN_FORM}")
+        sizes += [int(size)] * int(count or 1)
+    fields: dict[str, Any] = {"name": "ffn", "hidden_layer_sizes": tuple(sizes)}
+    if match["activations"]:
+        fields["activations"] = tuple(match["activations"].split("-"))
+    return fields
+
+
+def _architecture(value: Any, info: ValidationInfo) -> FeedForward | Registered:
+    if isinstance(value, FeedForward | Registered):
+        return value
+    if isinstance(value, str):
+        value = parse_architecture(value)
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        raise ValueError(f"{value!r} is not an architecture; write 'ffn:64' or {{\"name\": \"ffn:64\", ...options}}")
+    head = parse_architecture(value["name"]) if value["name"] != "ffn" else {}
+    value = {**value, **head}
+    model = FeedForward if value["name"] == "ffn" else Registered
+    return model.model_validate(value, context=info.context)
+
+
+Architecture = Annotated[SerializeAsAny[FeedForward | Registered], PlainValidator(_architecture)]
+
+
+class Training(Spec):
+    """How a network is trained. The defaults are the seed's.
+
+    Attributes
+    ----------
+    learning_rate : the rate, or the peak of the schedule.
+    schedule : ``constant``; ``step``, a tenth every 7 epochs; ``cosine``, to 0 over all steps; ``one_cycle``, a linear
+        rise over the first 30% of the steps, then cosine to 0.
+    early_stopping_patience : epochs without a better validation log loss after which training ends and the best
+        epoch's weights come back; null trains all epochs and keeps the last.
+    l2 : lambda of the penalty 0.5 * lambda * |W|^2 on kernels.
+    weight_decay : AdamW's decoupled decay of kernels.
+    validation : share of the training part held out for validation.
+    """
+
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 32
+    optimizer: Optimizer = "adam"
+    learning_rate: Annotated[float, Field(gt=0, le=1000)] = 0.001
+    schedule: Schedule = "constant"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    nesterov: bool = False
+    beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta_2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    epsilon: Annotated[float, Field(gt=0, le=1)] = 1e-8
+    l2: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    early_stopping_patience: Annotated[int, Field(ge=1)] | None = 5
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _options_fit_the_optimizer(self) -> Self:
+        if self.optimizer != "sgd" and (self.momentum or self.nesterov):
+            raise ValueError(f"momentum and nesterov are sgd's; with {self.optimizer} leave them out")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0, such as 0.9")
+        if self.optimizer != "adamw" and self.weight_decay:
+            raise ValueError(f"weight_decay is adamw's; with {self.optimizer} use l2")
+        return self
+
+
+class Features(Spec):
+    """How images become inputs; everything is fitted on training rows alone.
+
+    Attributes
+    ----------
+    scaling : ``unit`` divides by the largest possible value, ``standard`` makes each pixel mean 0 and sd 1, ``none``.
+    input_size : side in pixels the images are resized to; null keeps theirs.
+    pca : principal components kept (the network then sees a vector); null keeps the pixels.
+    """
+
+    scaling: Literal["unit", "standard", "none"] = "unit"
+    input_size: Annotated[int, Field(ge=2, le=512)] | None = None
+    pca: Annotated[int, Field(ge=1)] | None = None
+
+
+class Trial(Spec):
+    """One training of one network: everything that could change its figures.
+
+    Attributes
+    ----------
+    train_share : share of the pooled data used for training, in (0, 1), or ``"official"`` for the data set's own split.
+    rows : rows of the pooled data used, drawn by class; null uses all.
+    threads : threads of every library in the trial's process.
+    data_sha256 : hash of the decoded data, filled in by the harness.
+    """
+
+    backend: str
+    engine: str | None = None
+    architecture: Architecture
+    dataset: str = "auto"
+    data_sha256: str = ""
+    train_share: Annotated[float, Field(gt=0, lt=1)] | Literal["official"] = 0.8
+    rows: Annotated[int, Field(ge=10)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    features: Features = Features()
+    training: Training = Training()
+    protocol: Literal["matched"] = "matched"
+    loop: Literal["tuned"] = "tuned"
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
+    precision: Literal["float32", "float64"] = "float32"
+    threads: Annotated[int, Field(ge=1, le=4096)] = 1
+
+    @model_validator(mode="after")
+    def _backend_exists(self, info: ValidationInfo) -> Self:
+        vocabulary: Vocabulary | None = info.context
+        if vocabulary is None:
+            return self
+        if self.backend not in vocabulary.backends:
+            known = ", ".join(vocabulary.backends)
+            hint = nearest(self.backend, vocabulary.backends)
+            raise ValueError(f"backend: {self.backend!r} is not known{hint} Known: {known}")
+        engines = vocabulary.backends[self.backend]
+        if self.engine is not None and self.engine not in engines:
+            allowed = f"use one of {', '.join(engines)}" if engines else f"{self.backend} has no engines: leave it out"
+            raise ValueError(f"engine: {self.engine!r} does not go with backend {self.backend}; {allowed}")
+        return self
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the canonical JSON, 64 hex digits."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+    def canonical(self) -> str:
+        """Return the specification as JSON with sorted keys and no spaces."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def flat(self) -> dict[str, Any]:
+        """Return the specification as one level of named columns, as records and tables hold it."""
+        fields = self.model_dump(mode="json", exclude={"architecture", "features", "training", "train_share"})
+        training = self.training.model_dump(mode="json")
+        official = self.train_share == "official"
+        return {
+            **fields,
+            "architecture": self.architecture.label,
+            "split": "official" if official else "share",
+            "train_share": None if official else self.train_share,
+            **self.features.model_dump(mode="json"),
+            "max_epochs": training.pop("epochs"),
+            **training,
+        }
+
+
+class Study(Spec):
+    """A named question and the trials that answer it.
+
+    Attributes
+    ----------
+    name : letters, digits, ``_`` and ``-``; part of the run's directory name.
+    question : what the study is about, in one sentence.
+    base : fields shared by all grids.
+    grids : fields that differ; each grid is `base` with these laid over it. Any leaf may be a list of values.
+    recommend : the column whose best value the study ends by recommending; null for none.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+    question: str
+    base: dict[str, Any] = Field(default_factory=dict)
+    grids: list[dict[str, Any]] = Field(default_factory=lambda: [{}], min_length=1)
+    recommend: str | None = None
+
+    def leaves(self) -> list[dict[str, list[Any]]]:
+        """Return each grid as a mapping of dotted leaf to the list of its values."""
+        return [{**_flatten(self.base), **_flatten(grid)} for grid in self.grids]
+
+
+def _flatten(grid: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Give every leaf by its dotted name, as a list; an architecture's own fields are not leaves."""
+    leaves: dict[str, list[Any]] = {}
+    for name, value in grid.items():
+        if name in ("training", "features") and isinstance(value, dict):
+            leaves |= {f"{name}.{leaf}": _listed(inner) for leaf, inner in value.items()}
+        elif name == "seeds":
+            leaves["seed"] = list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else [value]
+        else:
+            leaves[name] = _listed(value)
+    return leaves
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def expand(grids: Sequence[Mapping[str, list[Any]]], vocabulary: Vocabulary) -> list[Trial]:
+    """Multiply grids out into trials, seeds outermost, without duplicates.
+
+    Parameters
+    ----------
+    grids : as :meth:`Study.leaves` gives them.
+
+    Raises
+    ------
+    UserError
+        One line for each mistake: its dotted path, what was found, and the fix.
+    """
+    problems: dict[str, set[int]] = {}
+    trials: dict[str, Trial] = {}
+    for number, grid in enumerate(grids):
+        for leaf in (leaf for leaf, values in grid.items() if not values):
+            problems.setdefault(f"{leaf}: the list is empty; give at least one value", set()).add(number)
+        for fields in _products(grid, vocabulary):
+            try:
+                trial = Trial.model_validate(fields, context=vocabulary)
+                trials[trial.canonical()] = trial
+            except ValidationError as error:
+                for line in explain(error, Trial):
+                    problems.setdefault(line, set()).add(number)
+    if problems:
+        raise UserError(
+            "\n".join(line if len(where) == len(grids) else f"grids[{min(where)}].{line}" for line, where in problems.items())
+        )
+    return sorted(trials.values(), key=lambda trial: trial.seed)
+
+
+def _products(grid: Mapping[str, list[Any]], vocabulary: Vocabulary) -> Iterator[dict[str, Any]]:
+    for values in itertools.product(*grid.values()):
+        fields: dict[str, Any] = {}
+        for leaf, value in zip(grid, values, strict=True):
+            group, _, name = leaf.rpartition(".")
+            (fields.setdefault(group, {}) if group else fields)[name] = value
+        engines = vocabulary.backends.get(str(fields.get("backend")), ())
+        if not engines and len(grid.get("engine", ())) > 1:
+            fields["engine"] = None  # a list of engines speaks to the backends that have them
+        elif engines and fields.get("engine") is None:
+            fields["engine"] = engines[0]
+        yield fields
+
+
+def explain(error: ValidationError, model: type[Spec]) -> list[str]:
+    """Turn pydantic's errors into one line a field: dotted path, value found, what is allowed, nearest spelling."""
+    messages: dict[tuple[str, str], list[str]] = {}
+    for item in error.errors():
+        # a union's members ("constrained-float", "FeedForward") stand in the path, and are no fields
+        names = [str(part) for part in item["loc"] if re.fullmatch(r"[a-z0-9_]+", str(part))]
+        found, message = "", item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            known = _fields(model, names[:-1])
+            message = f"is not a known field{nearest(names[-1], known)} Known: {', '.join(known)}"
+        elif item["type"] == "missing":
+            message = "is missing; it has no default"
+        elif item["type"] != "value_error":
+            found = f"found {_short(item['input'])}; "
+            message = message[0].lower() + message[1:] + _spelling(item["input"], item.get("ctx"))
+        messages.setdefault((".".join(names).replace("seed", "seeds"), found), []).append(message)
+    return [
+        (f"{path}: " if path else "") + found + ", or ".join(dict.fromkeys(texts))
+        for (path, found), texts in messages.items()
+    ]
+
+
+def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    for name in path:
+        annotation = model.model_fields[name].annotation if name in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return list(FeedForward.model_fields)
+        model = annotation
+    return list(model.model_fields)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _spelling(found: object, context: Mapping[str, Any] | None) -> str:
+    allowed = re.findall(r"'([^']*)'", str((context or {}).get("expected", "")))
+    return nearest(found, allowed).rstrip(".") if isinstance(found, str) else ""

@@ -1,0 +1,324 @@
+"""Summaries, rendered tables, rankings and recommendations, against figures worked out by hand."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from common.ranking import DEFAULT_WEIGHTS, parse_weights, rank, recommend
+from common.summary import SPEC_FIELDS
+from common.tables import render, render_ranking, summarize, write_tables
+from config import UserError
+
+SPEC: dict[str, Any] = {
+    **{"backend": "torch", "engine": None, "architecture": "ffn:64", "dataset": "mnist", "data_sha256": "ab" * 32},
+    **{"split": "share", "train_share": 0.8, "rows": None, "seed": 0, "scaling": "unit", "input_size": None},
+    **{"pca": None, "max_epochs": 50, "batch_size": 32, "optimizer": "adam", "learning_rate": 0.001},
+    **{"schedule": "constant", "momentum": 0.0, "nesterov": False, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8},
+    **{"l2": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "early_stopping_patience": 5, "validation": 0.1},
+    **{"protocol": "matched", "loop": "tuned", "device": "cpu", "precision": "float32", "threads": 1},
+}
+FIGURES: dict[str, Any] = {
+    **{"status": "ok", "error": None, "test_accuracy": 0.97, "test_precision_macro": 0.97, "test_recall_macro": 0.97},
+    **{"test_f1_macro": 0.97, "test_log_loss": 0.1, "val_accuracy": 0.97, "train_loss": 0.05, "epochs": 50},
+    **{"import_s": 2.0, "build_s": 0.1, "first_step_s": 0.02, "fit_s": 40.0, "epoch_s": 0.8, "evaluate_s": 0.1},
+    **{"latency_ms_p50": 0.1, "latency_ms_p95": 0.2, "throughput_per_s": 9e5, "idle_memory_mb": 300.0},
+    **{"peak_memory_mb": 700.0, "memory_rise_mb": 400.0, "parameters": 50890, "flops_per_sample": 101632},
+    **{"model_bytes": 203560, "energy_j": 500.0, "energy_method": "estimated: CPU seconds x 15 W"},
+    **{"contended": False, "n_train": 50400, "n_val": 5600, "n_test": 14000, "n_classes": 10, "harness_s": 1.0},
+    "warnings": [],
+}
+UNMEASURED = dict.fromkeys(set(FIGURES) - {"status", "error", "warnings"})
+
+
+def trial(**changes: Any) -> dict[str, Any]:
+    record = {**SPEC, **FIGURES, **changes}
+    name = "-".join(str(record[field]) for field in [*SPEC_FIELDS, "seed"])
+    return {"key": name, **record}
+
+
+def failed(status: str, error: str, **changes: Any) -> dict[str, Any]:
+    return trial(**{**UNMEASURED, "status": status, "error": error, **changes})
+
+
+def frame(*trials: dict[str, Any]) -> pd.DataFrame:
+    return pd.DataFrame(list(trials))
+
+
+def realistic() -> pd.DataFrame:
+    """Three backends, two networks, two splits, three seeds; attention once; one unsupported, one failed."""
+    base = {"torch": (40.0, 0.05, 700.0), "sklearn": (55.0, 0.2, 350.0), "keras": (90.0, 0.9, 1100.0)}
+    trials = []
+    for backend, (fit, latency, memory) in base.items():
+        for architecture, parameters, accuracy in (("ffn:64", 50890, 0.9735), ("ffn:128-64", 109386, 0.9781)):
+            for share, loss in ((0.8, 0.0), (0.6, 0.003)):
+                for seed, luck in enumerate((0.0, 0.0012, -0.0009)):
+                    score = accuracy - loss + luck + 0.0001 * len(backend)
+                    trials.append(trial(
+                        backend=backend, engine="tensorflow" if backend == "keras" else None, architecture=architecture,
+                        train_share=share, seed=seed, test_accuracy=score, test_f1_macro=score - 0.0003,
+                        val_accuracy=score + 0.001, test_log_loss=0.09 + luck, fit_s=fit * share + seed,
+                        epochs=50 - seed, epoch_s=fit * share / 50, latency_ms_p50=latency,
+                        throughput_per_s=1e5 / latency,
+                        peak_memory_mb=memory if seed == 0 else None, parameters=parameters,
+                        model_bytes=4 * parameters, energy_j=15 * fit * share,
+                    ))  # fmt: skip
+    trials += [
+        trial(architecture="attention_5k", test_accuracy=0.981, test_f1_macro=0.9808, fit_s=900.0, parameters=5002,
+              model_bytes=20008, epochs=44, latency_ms_p50=3.1, throughput_per_s=4000.0),
+        trial(architecture="ffn:16x64:sigmoid", test_accuracy=0.1123, test_f1_macro=0.0202, test_log_loss=2.301,
+              fit_s=9.0, epochs=6, parameters=116554, model_bytes=466216),
+        *(failed("unsupported", "MLPClassifier has no dropout", backend="sklearn", seed=seed, train_share=share,
+                 architecture="ffn:64+dropout=0.2") for seed in range(3) for share in (0.8, 0.6)),
+        failed("failed", "Traceback (most recent call last):\n  File x\nRuntimeError: boom", architecture="cnn"),
+    ]  # fmt: skip
+    return frame(*trials)
+
+
+def row_of(table: str, *words: str) -> str:
+    """Return the one line that holds all the words."""
+    lines = [line for line in table.splitlines() if all(word in line for word in words)]
+    assert len(lines) == 1, (words, lines)
+    return lines[0]
+
+
+def test_a_summary_by_hand() -> None:
+    accuracies, fits = (0.96, 0.97, 0.98), (10.0, 40.0, 13.0)
+    records = frame(*(trial(seed=seed, test_accuracy=accuracy, fit_s=fit, peak_memory_mb=None if seed else 700.0)
+                      for seed, (accuracy, fit) in enumerate(zip(accuracies, fits, strict=True))))  # fmt: skip
+    row = summarize(records).iloc[0]
+    assert (row["n"], row["n_failed"], row["status"]) == (3, 0, "ok")
+    assert row["test_accuracy_mean"] == pytest.approx(0.97) and row["test_accuracy_sd"] == pytest.approx(0.01)
+    assert row["test_accuracy_low"] == pytest.approx(0.97 - 4.302653 * 0.01 / 3**0.5)
+    assert row["fit_s"] == 13.0  # the median; the mean is 21
+    assert row["peak_memory_mb"] == 700.0
+    assert pd.isna(row["rows"]) and pd.isna(row["failures"])
+
+
+def test_contended_times_never_mix_with_exclusive_ones() -> None:
+    mixed = [trial(seed=seed, fit_s=fit, energy_j=10 * fit, contended=busy)
+             for seed, (fit, busy) in enumerate([(10.0, False), (30.0, True), (12.0, False)])]  # fmt: skip
+    busy = [trial(architecture="ffn:8", seed=seed, fit_s=5.0 + seed, contended=True) for seed in range(2)]
+    small, large = (row for _, row in summarize(frame(*mixed, *busy)).iterrows())
+    assert (large["fit_s"], large["energy_j"], large["n_timed"], large["n"]) == (11.0, 110.0, 2, 3)
+    assert not large["contended"] and small["contended"] and small["fit_s"] == 5.5
+    text = render(summarize(frame(*mixed, *busy)), "text")
+    assert "5.50†" in row_of(text, "ffn:8 ") and "5.50*" not in text
+    assert "11.0*" not in text  # alone among its kind, it is the best of nothing
+    assert "† timed while other trials ran" in text
+
+
+def test_measured_energy_counts_where_there_is_any_and_is_not_compared_with_estimates() -> None:
+    records = frame(
+        trial(seed=0, energy_j=100.0, energy_method="measured: RAPL"),
+        trial(seed=1, energy_j=900.0),
+        trial(architecture="ffn:8", energy_j=50.0),
+    )
+    summary = summarize(records)
+    assert list(summary["energy_j"]) == [50.0, 100.0]
+    assert list(summary["energy_method"]) == ["estimated: CPU seconds x 15 W", "measured: RAPL"]
+    text = render(summary, "text")
+    assert "≈50.0 " in text and "50.0*" not in text and " 100*" not in text
+    both = frame(trial(energy_j=100.0), trial(architecture="ffn:8", energy_j=50.0))
+    assert "≈50.0*" in render(summarize(both), "text")
+
+
+def test_null_stays_null() -> None:
+    summary = summarize(frame(trial(energy_j=None, energy_method=None, peak_memory_mb=None)))
+    assert summary[["energy_j", "energy_method", "peak_memory_mb", "test_accuracy_sd"]].isna().all(axis=None)
+    text = render(summary, "text")
+    assert "not measured in this run: 95% interval, peak MB, energy J." in text and "nan" not in text.lower()
+
+
+def test_failures_are_counted_and_their_reasons_listed() -> None:
+    records = frame(
+        trial(seed=0),
+        failed("failed", "Traceback (most recent call last):\n  File x\nRuntimeError: boom", seed=1),
+        failed("timeout", "no result within 60 s\nmore", seed=2),
+        *(failed("unsupported", "MLPClassifier has no dropout", backend="sklearn", seed=seed) for seed in range(3)),
+    )
+    summary = summarize(records)
+    none, some = (row for _, row in summary.iterrows())
+    assert (none["n"], none["n_failed"], none["status"]) == (0, 0, "unsupported: MLPClassifier has no dropout")
+    assert (some["n"], some["n_failed"], some["status"]) == (1, 2, "1 of 3 failed, 1 of 3 timeout")
+    text = render(summary, "text")
+    assert "sklearn ffn:64: unsupported: MLPClassifier has no dropout" in text.splitlines()
+    assert "failed (seed 1): RuntimeError: boom; timeout (seed 2): no result within 60 s" in text
+    assert "File x" not in text and "60 s more" not in text
+
+
+def test_order_is_natural_and_independent_of_the_rows() -> None:
+    records = realistic()
+    shuffled = records.sample(frac=1, random_state=3)
+    pd.testing.assert_frame_equal(summarize(records), summarize(shuffled))
+    names = summarize(frame(*(trial(architecture=f"ffn:{size}") for size in (64, 8, 128))))["architecture"]
+    assert list(names) == ["ffn:8", "ffn:64", "ffn:128"]
+
+
+def test_text_shows_what_varies_and_captions_what_does_not() -> None:
+    text = render(summarize(realistic()), "text")
+    caption, rest = text.split("\n\n")[0], text.split("\n\n")[1]
+    assert "mnist" in caption and "batch 32" in caption and "lr 0.001" in caption and "threads 1" in caption
+    assert "momentum" not in caption and "split" not in caption
+    assert rest.splitlines()[0].split()[:3] == ["backend", "architecture", "split"]
+    line = row_of(rest, "keras/tensorflow", "ffn:128-64", "80/20")
+    assert "97.87 ± 0.11" in line and "[97.61, 98.13]" in line
+
+
+def test_best_is_marked_by_direction_within_equal_test_sets_and_ties_share_it() -> None:
+    records = frame(
+        trial(backend="sklearn", test_accuracy=0.98, fit_s=20.0),
+        trial(backend="torch", test_accuracy=0.965, fit_s=10.0),
+        trial(backend="sklearn", train_share=0.6, test_accuracy=0.950001, fit_s=7.0),
+        trial(backend="torch", train_share=0.6, test_accuracy=0.95, fit_s=9.0),
+    )
+    text = render(summarize(records), "text")
+    assert "98.00*" in row_of(text, "sklearn", "80/20") and "20.0*" not in text
+    assert "10.0*" in row_of(text, "torch", "80/20") and "96.50*" not in text
+    assert "95.00*" in row_of(text, "sklearn", "60/40") and "95.00*" in row_of(text, "torch", "60/40")
+    assert "**98.00**" in render(summarize(records), "markdown")
+    assert r"\textbf{98.00}" in render(summarize(records), "latex")
+
+
+def test_a_network_at_chance_is_said_and_is_best_in_nothing() -> None:
+    records = frame(trial(), trial(architecture="ffn:8"),
+                    trial(architecture="ffn:4", test_accuracy=0.1499, fit_s=0.5, parameters=9))  # fmt: skip
+    text = render(summarize(records), "text")
+    assert row_of(text, "ffn:4 ").endswith("1, chance") and "0.500*" not in text
+    assert "below 1.5 times that of guessing" in text
+    assert "chance" not in render(summarize(frame(trial(test_accuracy=0.151))), "text")
+
+
+def test_few_seeds_are_said_with_the_least_difference() -> None:
+    def text(seeds: int) -> str:
+        values = (0.96, 0.97, 0.98, 0.97, 0.97)
+        return render(
+            summarize(frame(*(trial(seed=s, test_accuracy=values[s]) for s in range(seeds)))), "text", width=400
+        )
+
+    # t(0.975, 2) = 4.3027; times sqrt(2/3) times an sd of 1 point
+    assert "differences in accuracy below about 3.51 points cannot be concluded" in text(3)
+    assert "nothing can be concluded" in text(1)
+    assert "Fewer than 5 seeds" in text(4) and "Fewer than" not in text(5)
+
+
+@pytest.mark.parametrize("width", [120, 140])
+def test_text_fits_the_width_and_says_what_it_left_out(width: int) -> None:
+    text = render(summarize(realistic()), "text", width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "left out for width: samples/s" in text and "samples/s" not in text.split("\n\n")[1].splitlines()[0]
+    assert "accuracy %" in text and "left out" not in render(summarize(realistic()), "text")
+
+
+def test_formats_hold_the_note_the_dash_and_what_latex_cannot_read() -> None:
+    summary = summarize(realistic())
+    for format, line in (("text", 0), ("markdown", 0), ("latex", 3)):
+        assert "digits stand in" in render(summary, format, note="digits stand in").splitlines()[line]  # type: ignore[arg-type]
+    latex = render(summary, "latex")
+    assert r"attention\_5k" in latex and r"$\pm$" in latex and latex.isascii()
+    read = pd.read_csv(io.StringIO(render(summary, "csv")))
+    assert list(read.columns) == list(summary.columns)
+    assert list(read["test_accuracy_mean"]) == pytest.approx(
+        list(summary["test_accuracy_mean"]), abs=1e-15, nan_ok=True
+    )
+
+
+def test_empty_records_render() -> None:
+    summary = summarize(realistic().iloc[:0])
+    assert "no trial ended well" in render(summary, "text")
+    assert "nothing to rank" in render_ranking(rank(summary, DEFAULT_WEIGHTS), "text")
+
+
+def test_tables_are_byte_equal_and_without_tracebacks(tmp_path: Path) -> None:
+    records = realistic()
+    write_tables(records, tmp_path / "a")
+    write_tables(records.sample(frac=1, random_state=1), tmp_path / "b")
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert names == ["ranking.csv", "summary.csv", "trials.csv"]
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    trials = pd.read_csv(tmp_path / "a" / "trials.csv")
+    assert len(trials) == len(records) and "RuntimeError: boom" in set(trials["error"])
+
+
+def test_weights_are_read_and_every_mistake_is_said() -> None:
+    assert parse_weights("test_accuracy=0.4, fit_s=2") == {"test_accuracy": 0.4, "fit_s": 2.0}
+    with pytest.raises(UserError) as caught:
+        parse_weights("fit=1,parameters=x,energy_j=-1,fit_s=1,fit_s=2,model_bytes")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 5 and "did you mean 'fit_s'?" in lines[0] and "given twice" in lines[3]
+    with pytest.raises(UserError, match="all weights are 0"):
+        parse_weights("fit_s=0")
+
+
+def test_a_ranking_by_hand() -> None:
+    records = frame(
+        trial(architecture="a", test_accuracy=0.90, fit_s=1.0),
+        trial(architecture="b", test_accuracy=0.95, fit_s=10.0),
+        trial(architecture="c", test_accuracy=0.98, fit_s=100.0),
+    )
+    ranking = rank(summarize(records), {"test_accuracy": 3.0, "fit_s": 1.0}).set_index("architecture")
+    # b: accuracy 0.05 / 0.08 = 0.625 on a linear scale, time 1/2 on a logarithmic one: (3 * 0.625 + 0.5) / 4
+    assert ranking.loc["b", "score"] == pytest.approx(0.59375)
+    assert ranking["rank"].to_dict() == {"c": 1, "b": 2, "a": 3}
+    assert ranking.loc["a", "score"] == pytest.approx(0.25)
+
+
+def test_a_ranking_compares_only_what_is_alike() -> None:
+    records = frame(
+        trial(architecture="a"), trial(architecture="b", fit_s=30.0), trial(architecture="busy", contended=True),
+        trial(architecture="bare", peak_memory_mb=None), trial(architecture="lost", test_accuracy=0.1),
+        trial(architecture="b", train_share=0.6, fit_s=1.0), failed("failed", "x", architecture="dead"),
+    )  # fmt: skip
+    ranking = rank(summarize(records), DEFAULT_WEIGHTS)
+    reasons = ranking.set_index("architecture")["reason"].dropna().to_dict()
+    assert reasons == {"busy": "timed while other trials ran", "bare": "no figure for peak_memory_mb",
+                       "lost": "stayed at chance"}  # fmt: skip
+    assert "dead" not in set(ranking["architecture"])
+    wide = ranking[ranking["train_share"] == 0.8]
+    assert list(wide["architecture"])[:2] == ["b", "a"] and list(wide["rank"])[:2] == [1, 2]
+    assert list(ranking[ranking["train_share"] == 0.6]["rank"]) == [1]
+    assert "busy: timed while" in render_ranking(ranking, "text")
+
+
+def test_energy_of_two_kinds_and_figures_nobody_has_drop_out() -> None:
+    records = frame(trial(architecture="a", energy_j=1.0, energy_method="measured: RAPL", peak_memory_mb=None),
+                    trial(architecture="b", energy_j=9.0, peak_memory_mb=None))  # fmt: skip
+    ranking = rank(summarize(records), DEFAULT_WEIGHTS)
+    assert list(ranking["rank"]) == [1, 1] and ranking["score_energy_j"].isna().all()
+    assert "energy left out" in ranking["note"][0] and "peak_memory_mb left out" in ranking["note"][0]
+
+
+def studied(values: dict[float, tuple[float, ...]], **changes: Any) -> pd.DataFrame:
+    return frame(*(trial(learning_rate=rate, seed=seed, val_accuracy=value, test_accuracy=1 - value, **changes)
+                   for rate, scores in values.items() for seed, value in enumerate(scores)))  # fmt: skip
+
+
+def test_recommend_goes_by_validation_and_paired_differences() -> None:
+    # the seeds move all settings together: unpaired, 0.1 would overlap with 0.01; paired, it is clearly worse
+    records = studied({0.01: (0.90, 0.94, 0.98), 0.1: (0.88, 0.921, 0.961), 0.001: (0.91, 0.90, 0.97)})
+    text = recommend(summarize(records), records, "learning_rate")
+    assert text == (
+        "torch, ffn:64: best on validation is learning_rate 0.01, accuracy 94.00% [84.06%, 100.00%] over 3 seeds. "
+        "Not to be told apart from it: learning_rate 0.001. Fewer than 5 seeds support no claim."
+    )
+
+
+def test_recommend_is_not_sure_of_a_few_equal_differences() -> None:
+    few = studied({0.01: (0.90, 0.94), 0.1: (0.875, 0.915)})
+    assert "Not to be told apart from it: learning_rate 0.1" in recommend(summarize(few), few, "learning_rate")
+    many = studied({0.01: (0.875,) * 6, 0.1: (0.75,) * 6})
+    assert "All others are worse by more than seeds explain." in recommend(summarize(many), many, "learning_rate")
+
+
+def test_recommend_speaks_for_each_backend_and_refuses_unknown_columns() -> None:
+    records = realistic()
+    lines = recommend(summarize(records), records, "architecture,train_share").splitlines()
+    assert [line.split(":")[0] for line in lines] == ["keras/tensorflow", "sklearn", "torch"]
+    assert "Without a result: architecture ffn:64+dropout=0.2, train_share 0.6" in lines[1]
+    with pytest.raises(UserError, match="did you mean 'learning_rate'"):
+        recommend(summarize(records), records, "learning_rat")
