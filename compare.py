@@ -79,7 +79,9 @@ def _run_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     study = parser.add_argument_group("what is trained (each value given here replaces the study's)")
-    study.add_argument("--study", default="quick", metavar="NAME", help="a shipped study or a JSON file (default: quick)")
+    study.add_argument(
+        "--study", default="quick", metavar="NAME", help="a shipped study or a JSON file (default: quick)"
+    )
     study.add_argument("--backend", action="append", metavar="NAME", help="only this backend; repeatable")
     study.add_argument("--engine", action="append", metavar="NAME", help="Keras's engine: tensorflow, torch, jax")
     study.add_argument("--arch", nargs="+", metavar="ARCH", help="such as ffn:64, ffn:16x64:sigmoid, attention_5k")
@@ -89,7 +91,9 @@ def _run_parser() -> argparse.ArgumentParser:
     study.add_argument("--batch-size", nargs="+", type=int, metavar="N")
     study.add_argument("--optimizer", nargs="+", metavar="NAME", help="sgd, adam, adamw")
     study.add_argument("--learning-rate", nargs="+", type=float, metavar="RATE")
-    study.add_argument("--dataset", nargs="+", metavar="NAME", help="auto, mnist, fashion_mnist, cifar10, digits, FILE.npz")
+    study.add_argument(
+        "--dataset", nargs="+", metavar="NAME", help="auto, mnist, fashion_mnist, cifar10, digits, FILE.npz"
+    )
     study.add_argument("--rows", nargs="+", type=int, metavar="N", help="use N rows of the data, drawn by class")
     study.add_argument("--protocol", nargs="+", metavar="NAME", help="matched")
     study.add_argument("--loop", nargs="+", metavar="NAME", help="tuned")
@@ -234,7 +238,9 @@ def _list(argv: Sequence[str]) -> int:
 
 
 def _add_data_and_results(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data-dir", metavar="DIR", help="folder of data sets (default: $SAMENET_DATA_DIR or the cache)")
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="folder of data sets (default: $SAMENET_DATA_DIR or the cache)"
+    )
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
 
 
@@ -259,7 +265,9 @@ def _table(argv: Sequence[str]) -> int:
 
 def _profile(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="compare.py profile", description="Count a network's costs layer by layer, without training.", allow_abbrev=False
+        prog="compare.py profile",
+        description="Count a network's costs layer by layer, without training.",
+        allow_abbrev=False,
     )
     parser.add_argument("architectures", nargs="+", metavar="ARCH", help="such as ffn:64 or attention_5k")
     parser.add_argument("--backend", default="torch", metavar="NAME", help="default: torch")

@@ -15,7 +15,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAny, ValidationError, ValidationInfo, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 Scalar = bool | int | float | str
 Activation = Literal["relu", "sigmoid", "tanh", "identity", "elu", "gelu", "leaky_relu", "selu", "silu", "softplus"]
@@ -184,7 +193,7 @@ def _architecture(value: Any, info: ValidationInfo) -> FeedForward | Registered:
     if isinstance(value, str):
         value = parse_architecture(value)
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        raise ValueError(f"{value!r} is not an architecture; write 'ffn:64' or {{\"name\": \"ffn:64\", ...options}}")
+        raise ValueError(f'{value!r} is not an architecture; write \'ffn:64\' or {{"name": "ffn:64", ...options}}')
     head = parse_architecture(value["name"]) if value["name"] != "ffn" else {}
     value = {**value, **head}
     model = FeedForward if value["name"] == "ffn" else Registered
@@ -333,7 +342,7 @@ class Study(Spec):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     question: str
     base: dict[str, Any] = Field(default_factory=dict)
-    grids: list[dict[str, Any]] = Field(default_factory=lambda: [{}], min_length=1)
+    grids: list[dict[str, Any]] = Field(default=[{}], min_length=1)
     recommend: str | None = None
 
     def leaves(self) -> list[dict[str, list[Any]]]:
@@ -384,7 +393,9 @@ def expand(grids: Sequence[Mapping[str, list[Any]]], vocabulary: Vocabulary) -> 
                     problems.setdefault(line, set()).add(number)
     if problems:
         raise UserError(
-            "\n".join(line if len(where) == len(grids) else f"grids[{min(where)}].{line}" for line, where in problems.items())
+            "\n".join(
+                line if len(where) == len(grids) else f"grids[{min(where)}].{line}" for line, where in problems.items()
+            )
         )
     return sorted(trials.values(), key=lambda trial: trial.seed)
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backends.base import Array, Backend, Capability, Diverged, Epoch, Layer, Network, Runtime, Weights, WeightSpec
+from backends.base import Array, Backend, Capability, Diverged, Epoch, Layer, Network, Weights, WeightSpec
 from config import Activation, FeedForward
 
 if TYPE_CHECKING:
-    import sklearn
     from sklearn.neural_network import MLPClassifier
 
 _ACTIVATIONS: dict[Activation, str] = {"relu": "relu", "sigmoid": "logistic", "tanh": "tanh", "identity": "identity"}
@@ -105,7 +104,7 @@ class SklearnBackend(Backend):
         for name, arrays, index in self._names():
             arrays[index] = np.array(weights[name], dtype=self.runtime.precision)
         # without one, partial_fit makes a new optimizer
-        del self._model._optimizer
+        self._model.__dict__.pop("_optimizer", None)
         self._model.loss_curve_ = []
 
     def prepare(self, inputs: Array, labels: Array) -> tuple[Array, Array]:
@@ -164,7 +163,13 @@ class SklearnBackend(Backend):
 
     def layers(self) -> list[Layer]:
         return [
-            Layer(name.removesuffix("/kernel"), "dense", (kernel.shape[1],), kernel.size + kernel.shape[1], 2 * kernel.size)
+            Layer(
+                name.removesuffix("/kernel"),
+                "dense",
+                (kernel.shape[1],),
+                kernel.size + kernel.shape[1],
+                2 * kernel.size,
+            )
             for name, kernel in self.get_weights().items()
             if name.endswith("/kernel")
         ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from backends.base import Array, Backend, Capability, Epoch, Layer, Network, Runtime, Weights, WeightSpec
+from backends.base import Array, Backend, Capability, Epoch, Layer, Network, Weights, WeightSpec
 from backends.models import module, offered
 from config import Activation, FeedForward, UserError
 
@@ -30,7 +30,15 @@ class TorchBackend(Backend):
     packages = ("torch",)
     capability = Capability(
         expresses=frozenset(
-            {"architecture:ffn", "mixed_activations", "dropout", "batch_norm", "l2", "label_smoothing", "early_stopping"}
+            {
+                "architecture:ffn",
+                "mixed_activations",
+                "dropout",
+                "batch_norm",
+                "l2",
+                "label_smoothing",
+                "early_stopping",
+            }
             | {"two_classes", "precision:float32", "precision:float64", "device:auto", "device:cpu", "device:cuda"}
             | {"optimizer:sgd", "optimizer:adam", "optimizer:adamw"}
             | {"schedule:step", "schedule:cosine", "schedule:one_cycle"}

@@ -132,7 +132,9 @@ class WorkerProcess:
         self._log.seek(0)
         tail = self._log.read().decode(errors="replace")[-2000:].strip()
         if code == -signal.SIGKILL:
-            return WorkerDied("out_of_memory", f"its process was killed by the system (SIGKILL), as for lack of memory\n{tail}")
+            return WorkerDied(
+                "out_of_memory", f"its process was killed by the system (SIGKILL), as for lack of memory\n{tail}"
+            )
         name = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         return WorkerDied("failed", f"its process ended with {name}\n{tail}".strip())
 
@@ -257,7 +259,7 @@ class _Lane(threading.Thread):
         """Say whether a process should run no further trial: it failed, or what it keeps in memory has grown."""
         resident = worker.resident_mb()
         grown = resident - self._first_mb.setdefault(place, resident) > _GROWTH_MB
-        return grown or record["status"] not in ("ok", "unsupported")
+        return grown or record["status"] != "ok"
 
     def end(self) -> None:
         for worker in [*self._warm.values(), *([self._current] if self._current else [])]:

@@ -43,7 +43,12 @@ def _backends() -> list[tuple[str, str]]:
 
 
 def _architectures() -> list[tuple[str, str]]:
-    rows = [("ffn:SIZES[:ACTIVATIONS]", f"feed-forward, in {', '.join(backends.names())}; such as ffn:128-64, ffn:16x64:sigmoid")]
+    rows = [
+        (
+            "ffn:SIZES[:ACTIVATIONS]",
+            f"feed-forward, in {', '.join(backends.names())}; such as ffn:128-64, ffn:16x64:sigmoid",
+        )
+    ]
     for name, entry in catalog().items():
         options = json.dumps(dict(entry.options))
         rows.append((name, f"in {', '.join(entry.modules)}; options {options}"))

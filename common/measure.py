@@ -63,10 +63,11 @@ class TrainingMeter:
         self.synchronise()
         self.epoch_s.append(time.perf_counter() - self._wall)
         self.cpu_s += time.process_time() - self._cpu
-        after = _rapl_joules()
-        # a counter that wrapped around gives a negative difference, and no figure
-        known = self.joules is not None and self._joules is not None and after is not None and after >= self._joules
-        self.joules = self.joules + after - self._joules if known else None  # type: ignore[operator]
+        before, after = self._joules, _rapl_joules()
+        if before is None or after is None or after < before or self.joules is None:
+            self.joules = None  # no counter, or one that wrapped around: no figure
+        else:
+            self.joules += after - before
 
     @property
     def fit_s(self) -> float:
@@ -151,9 +152,7 @@ def _status_mb(name: str) -> float:
     raise OSError(f"/proc/self/status has no {name}")
 
 
-def inference(
-    predict: Callable[[Any], Any], inputs: np.ndarray, synchronise: Callable[[], None]
-) -> dict[str, float]:
+def inference(predict: Callable[[Any], Any], inputs: np.ndarray, synchronise: Callable[[], None]) -> dict[str, float]:
     """Measure prediction: latency of single inputs and throughput of batches of 1,024.
 
     Parameters

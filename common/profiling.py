@@ -40,8 +40,12 @@ def _table(trial: Trial, input_shape: tuple[int, ...], classes: int) -> str:
     shape = "x".join(map(str, input_shape))
     title = f"{trial.architecture.label} in {trial.backend}, input {shape}, {classes} classes, one sample in float32"
     rule = "-" * len(lines[0])
-    note = "FLOPs: two a multiply-add of matrix products and convolutions, forward pass; element-wise work is not counted."
-    return "\n".join([title, lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:-1]), rule, lines[-1], note, ""])
+    note = (
+        "FLOPs: two a multiply-add of matrix products and convolutions, forward pass; element-wise work is not counted."
+    )
+    return "\n".join(
+        [title, lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:-1]), rule, lines[-1], note, ""]
+    )
 
 
 def _row(layer: Mapping[str, Any]) -> tuple[str, ...]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import backends
+from backends.base import needs
 from common.environment import describe
 from common.executor import Job, LocalExecutor, map_trials
 from common.progress import Progress, line
 from common.store import SETTLED, Run
 from common.studies import Plan
+from common.trial import Record, empty_record
 from config import Trial
 
 
@@ -55,14 +58,27 @@ def execute(plan: Plan, options: Options) -> Run:
         return run
     run.log(f"{len(todo)} of {len(plan.trials)} trials to run, {options.workers} at a time")
     firsts = plan.first_of_configuration()
+    refused = {trial.key: reason for trial in todo if (reason := refusal(plan, trial)) is not None}
     executor = LocalExecutor(options.workers, options.timeout_s, options.isolate, plan.sources, options.data_dir)
-    jobs = [Job(trial, run.staging(trial.key), fresh=trial.key in firsts) for trial in todo]
+    jobs = [Job(trial, run.staging(trial.key), fresh=trial.key in firsts) for trial in todo if trial.key not in refused]
     with Progress(len(plan.trials), done, options.quiet) as progress:
-        for record in map_trials(jobs, executor):
+        for record in itertools.chain(_unsupported(todo, refused), map_trials(jobs, executor)):
             run.write(record)
             run.log(line(record))
             progress.advance(line(record))
     return run
+
+
+def refusal(plan: Plan, trial: Trial) -> str | None:
+    """Return why a trial's backend cannot express it, or None; no framework is imported for the answer."""
+    capability = backends.load(trial.backend).capability
+    return capability.reason_against(needs(trial, plan.datasets[trial.dataset].n_classes))
+
+
+def _unsupported(todo: Sequence[Trial], refused: Mapping[str, str]) -> Iterator[Record]:
+    for trial in todo:
+        if trial.key in refused:
+            yield {**empty_record(trial), "status": "unsupported", "error": refused[trial.key], "contended": False}
 
 
 def failures(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -92,7 +92,9 @@ class Run:
             before = json.loads(path.read_text(encoding="utf-8"))["fixed"]
             changed = [name for name, value in environment["fixed"].items() if before.get(name) != value]
             if changed:
-                then_now = "; ".join(f"{name} was {before.get(name)}, is {environment['fixed'][name]}" for name in changed)
+                then_now = "; ".join(
+                    f"{name} was {before.get(name)}, is {environment['fixed'][name]}" for name in changed
+                )
                 raise UserError(
                     f"{self.directory} was begun elsewhere, and its figures do not mix with new ones ({then_now}). "
                     "Give --results DIR for a new run beside it, or --overwrite to begin this one again"

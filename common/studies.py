@@ -38,7 +38,9 @@ def read(name: str) -> Study:
     path = shipped().get(name, Path(name))
     if not path.is_file():
         known = ", ".join(shipped())
-        raise UserError(f"study: {name!r} is neither a shipped study nor a file{nearest(name, shipped())} Shipped: {known}")
+        raise UserError(
+            f"study: {name!r} is neither a shipped study nor a file{nearest(name, shipped())} Shipped: {known}"
+        )
     try:
         fields = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ import pandas as pd
 from common.layout import DASH, Cell, Column, HumanFormat, lay_out
 from common.ranking import DEFAULT_WEIGHTS, rank
 from common.stats import BOOTSTRAP_SEEDS, CLAIM_SEEDS, least_difference
+from common.store import write_atomically
 from common.summary import (
     METRICS,
     SAME_TEST,
@@ -25,13 +24,15 @@ from common.summary import (
     in_order,
     summarize,
 )
-
-__all__ = ["render", "render_ranking", "summarize", "write_tables"]
+from config import Training
 
 FLOAT_FORMAT = "%.15g"  # the most digits that come back as they were written
 LABELS = {"batch_size": "batch", "learning_rate": "lr", "early_stopping_patience": "patience"}
 JOINED = ["backend", "engine", "architecture", "data_sha256", "split", "train_share"]
 """Fields that are not columns of their own: shown together, or (the hash) not at all."""
+
+USUAL = Training().model_dump(include={"beta_1", "beta_2", "epsilon", "schedule", "validation"})
+"""Settings that are only worth a word where they are not the default."""
 
 
 @dataclass(frozen=True)
@@ -143,23 +144,11 @@ def write_tables(records: pd.DataFrame, directory: Path) -> None:
     trials["warnings"] = ["; ".join(items) if isinstance(items, list) else items for items in trials["warnings"]]
     tables = {"trials": trials, "summary": summary, "ranking": rank(summary, DEFAULT_WEIGHTS)}
     for name, table in tables.items():
-        _replace(directory / f"{name}.csv", _csv(table))
+        write_atomically(directory / f"{name}.csv", _csv(table))
 
 
 def _csv(table: pd.DataFrame) -> str:
     return table.to_csv(index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
-
-
-def _replace(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)  # mkstemp's files are for their owner alone
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 # What identifies a row
@@ -214,7 +203,7 @@ def _names(rows: pd.DataFrame) -> list[str]:
 
 
 def _caption(rows: pd.DataFrame) -> str | None:
-    """Return in one line what all rows share; settings at nothing (0, off, null) go without saying."""
+    """Return in one line what all rows share; settings at nothing (0, off, null) or as usual go without saying."""
     if not len(rows):
         return None
     head, varying = rows.iloc[0], _varying(rows)
@@ -225,8 +214,8 @@ def _caption(rows: pd.DataFrame) -> str | None:
         value = head[name]
         if pd.isna(value) or value in (0, False, "", "none"):
             continue
-        if name in ("beta_1", "beta_2", "epsilon") and (rows["optimizer"] == "sgd").all():
-            continue  # recorded with every trial, but sgd has no such thing
+        if name in USUAL and value == USUAL[name]:
+            continue
         bare = name in ("optimizer", "device", "precision")
         parts.append(_setting(name, value) if bare else f"{_label(name)} {_setting(name, value)}")
     return " · ".join(parts)

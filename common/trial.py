@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.base import Array, Backend, Diverged, Epoch, Network, Runtime, Weights, needs
+from backends.base import Array, Backend, Diverged, Epoch, Network, Runtime, Weights
 from common.data import Dataset
 from common.initial import epochs, initial_weights
 from common.inputs import TrialData, load_inputs
@@ -31,7 +31,13 @@ def runtime(trial: Trial) -> Runtime:
 
 def empty_record(trial: Trial) -> Record:
     """Return a trial's record before anything is known: its specification, and null for every figure."""
-    return {"key": trial.key, **trial.flat(), **dict.fromkeys(FIGURES), "warnings": [], "spec": json.loads(trial.canonical())}
+    return {
+        "key": trial.key,
+        **trial.flat(),
+        **dict.fromkeys(FIGURES),
+        "warnings": [],
+        "spec": json.loads(trial.canonical()),
+    }
 
 
 FIGURES = (
@@ -59,7 +65,7 @@ def run_trial(trial: Trial, backend: Backend, dataset: Dataset, directory: Path,
         warnings.simplefilter("always")
         try:
             _run(trial, backend, dataset, directory, fresh, record)
-            record["status"] = record["status"] or "ok"
+            record["status"] = "ok"
         except Diverged as error:
             record |= {"status": "diverged", "error": str(error)}
         except MemoryError as error:
@@ -72,10 +78,6 @@ def run_trial(trial: Trial, backend: Backend, dataset: Dataset, directory: Path,
 
 
 def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fresh: bool, record: Record) -> None:
-    reason = backend.capability.reason_against(needs(trial, dataset.n_classes))
-    if reason is not None:
-        record |= {"status": "unsupported", "error": reason}
-        return
     with fenced(backend.synchronise) as clock:
         data = load_inputs(trial, dataset)
     record |= {"data_s": clock.seconds, "n_classes": dataset.n_classes}
@@ -223,9 +225,7 @@ def _size(backend: Backend, directory: Path) -> Record:
     }
 
 
-def _write_artefacts(
-    directory: Path, history: dict[str, list[float]], data: TrialData, probabilities: Array
-) -> None:
+def _write_artefacts(directory: Path, history: dict[str, list[float]], data: TrialData, probabilities: Array) -> None:
     (directory / "history.json").write_text(json.dumps(history), encoding="utf-8")
     np.savez_compressed(
         directory / "predictions.npz",
@@ -233,5 +233,3 @@ def _write_artefacts(
         label=data.labels["test"].astype(np.int16),
         predicted=probabilities.argmax(axis=1).astype(np.int16),
     )
-
-

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from common.ranking import DEFAULT_WEIGHTS, parse_weights, rank, recommend
-from common.summary import SPEC_FIELDS
-from common.tables import render, render_ranking, summarize, write_tables
+from common.summary import SPEC_FIELDS, summarize
+from common.tables import render, render_ranking, write_tables
 from config import UserError
 
 SPEC: dict[str, Any] = {

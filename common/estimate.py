@@ -1,0 +1,83 @@
+"""What a plan would take, before anything is run: the number of trials, and a rough time."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+
+from common.executor import profile
+from common.inputs import cut, input_shape
+from common.progress import duration
+from common.runner import Options, refusal, unfinished
+from common.store import Run
+from common.studies import Plan
+from config import FeedForward, Trial
+
+# Measured on 2 cores of an AVX-512 server, float32, batches of 32 to 128: a step costs a fixed time, and its products.
+_STEP_S = {"sklearn": 0.9e-3, "keras": 0.8e-3, "torch": 0.5e-3}
+_OTHER_STEP_S = 1e-3
+_DENSE_FLOPS_PER_S, _OTHER_FLOPS_PER_S = 1e11, 2e10
+_BACKWARD = 3
+"""A training step does the products of the forward pass three times: forward, and for both gradients."""
+_START_S, _EVALUATE_S = 5.0, 1.5
+
+
+def summary(plan: Plan, options: Options) -> str:
+    """Return the number of trials, of those still to be run, and a rough estimate of their time, as text."""
+    run = Run(options.results / plan.run_name)
+    todo = [
+        trial for trial in unfinished(plan, run, options.retry_failed or options.overwrite) if not refusal(plan, trial)
+    ]
+    refused = sum(refusal(plan, trial) is not None for trial in plan.trials)
+    costs = _Costs(plan)
+    firsts = plan.first_of_configuration()
+    seconds = sum(costs.seconds(trial, trial.key in firsts or options.isolate) for trial in todo) / options.workers
+    by_backend = ", ".join(f"{count} {name}" for name, count in Counter(trial.backend for trial in todo).items())
+    return "\n".join(
+        [
+            *([plan.note] if plan.note else []),
+            f"{plan.study.name}: {plan.study.question}",
+            f"trials: {len(plan.trials)}, of which {refused} unsupported; "
+            f"to be run: {len(todo)}" + (f" ({by_backend})" if todo else ""),
+            f"time: about {duration(seconds)} where all epochs are run (from figures of 2 cores; expect a factor of 2)",
+            f"run: {run.directory} (nothing was written)",
+        ]
+    )
+
+
+class _Costs:
+    """Estimates trials of one plan; what costs a look at the data or at a framework is looked up once."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._rows: dict[object, int] = {}
+        self._flops: dict[object, float] = {}
+
+    def seconds(self, trial: Trial, fresh: bool) -> float:
+        """Return a trial's seconds, from the start of its process to its record."""
+        rows, training = self._train_rows(trial), trial.training
+        dense = isinstance(trial.architecture, FeedForward)
+        steps = math.ceil(rows / training.batch_size)
+        rate = _DENSE_FLOPS_PER_S if dense else _OTHER_FLOPS_PER_S
+        products = rows * _BACKWARD * self._flops_per_sample(trial, rows) / rate
+        epoch = steps * _STEP_S.get(trial.backend, _OTHER_STEP_S) + products
+        return training.epochs * epoch + _EVALUATE_S + (_START_S if fresh else 0)
+
+    def _train_rows(self, trial: Trial) -> int:
+        way = (trial.dataset, trial.train_share, trial.rows, trial.training.validation)
+        if way not in self._rows:
+            self._rows[way] = len(cut(trial, self._plan.datasets[trial.dataset]).train)
+        return self._rows[way]
+
+    def _flops_per_sample(self, trial: Trial, rows: int) -> float:
+        dataset = self._plan.datasets[trial.dataset]
+        shape = input_shape(trial, dataset, rows)
+        way = (trial.architecture.label, shape, dataset.n_classes)
+        if way not in self._flops:
+            if isinstance(trial.architecture, FeedForward):
+                sizes = [math.prod(shape), *trial.architecture.hidden_layer_sizes, dataset.n_classes]
+                self._flops[way] = sum(2.0 * a * b for a, b in itertools.pairwise(sizes))
+            else:
+                self._flops[way] = sum(layer["flops"] for layer in profile(trial, shape, dataset.n_classes))
+        return self._flops[way]

@@ -1,0 +1,71 @@
+"""Named checks over every registered backend and engine, each backend in a process of its own."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import backends
+from backends.base import Runtime
+from tests.contract import CHECKS
+
+ROOT = Path(__file__).parent.parent
+PAIRS = [(name, engine) for name in backends.names() for engine in backends.load(name).engines or ("",)]
+
+ACTIVATIONS = ["relu", "sigmoid", "tanh", "identity", "elu", "gelu", "leaky_relu", "selu", "silu", "softplus"]
+COMMON = {
+    *("architecture:ffn", "l2", "early_stopping", "optimizer:sgd", "optimizer:adam"),
+    *("precision:float32", "precision:float64", "device:auto", "device:cpu"),
+    *("schedule:step", "schedule:cosine", "schedule:one_cycle"),
+}
+DEEP = COMMON | {f"activation:{name}" for name in ACTIVATIONS} | {
+    *("mixed_activations", "dropout", "batch_norm", "label_smoothing", "two_classes", "optimizer:adamw", "device:cuda"),
+}  # fmt: skip
+EXPECTED = {
+    "sklearn": COMMON | {f"activation:{name}" for name in ACTIVATIONS[:4]},
+    "keras": DEEP,
+    "torch": DEEP | {"architecture:attention_5k"},
+}
+
+
+@functools.cache
+def outcomes(name: str, engine: str) -> dict[str, str]:
+    runtime = Runtime(engine=engine or None)
+    environment = {**os.environ, **backends.load(name).environment(runtime), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.contract", name, engine]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = done.stdout.splitlines()
+    assert len(lines) == 1, f"{name} printed on its own accord: {lines[:-1]}"
+    found: dict[str, str] = json.loads(lines[0])
+    return found
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize(("name", "engine"), PAIRS)
+def test_contract(name: str, engine: str, check: str) -> None:
+    outcome = outcomes(name, engine)[check]
+    if outcome.startswith("skipped"):
+        pytest.skip(outcome)
+    assert outcome == "passed", outcome
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_some_backend_could_run_every_check(check: str) -> None:
+    assert any(outcomes(name, engine)[check] == "passed" for name, engine in PAIRS)
+
+
+@pytest.mark.parametrize("name", backends.names())
+def test_capability_is_exactly_the_expected_set(name: str) -> None:
+    capability = backends.load(name).capability
+    assert capability.expresses == EXPECTED[name]
+    for need in set().union(*EXPECTED.values()) | {"vector_input"}:
+        reason = capability.reason_against([need])
+        assert (reason is None) == (need in EXPECTED[name])
+        assert reason is None or len(reason) > 10
