@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 # Heavy modules are imported where they are used: ``--help`` must answer at once.
 if TYPE_CHECKING:
@@ -24,8 +26,11 @@ _COMMANDS = """\
 other commands (each has its own --help):
   list [backends|architectures|studies|datasets|runs]   what there is
   table RUN                                             print a run's table again, in another format or ranked
+  parity                                                the same network in every framework: the largest difference
   profile ARCH...                                       parameters, FLOPs, memory and storage by layer
 """
+
+_DATA_DIR_HELP = "folder of data sets (default: $SAMENET_DATA_DIR or the cache)"
 
 _LEAVES = {
     "backend": "backend",
@@ -50,15 +55,17 @@ _LEAVES = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 all went well, 1 a trial failed, 2 a mistake in usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    commands = {"list": _list, "table": _table, "profile": _profile}
+    commands = {"list": _list, "table": _table, "profile": _profile, "parity": _parity}
     command = commands.get(arguments[0], _run) if arguments else _run
     try:
-        return command(arguments if command is _run else arguments[1:])
+        status = command(arguments if command is _run else arguments[1:])
+        sys.stdout.flush()  # here, where a reader that has gone is no news
+        return status
     except KeyboardInterrupt:
         print("compare.py: stopped; the same command goes on where it was", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has gone: `compare.py table RUN | head`
-        sys.stderr.close()
+        _silence()
         return 0
     except Exception as error:
         from config import UserError
@@ -70,8 +77,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _silence() -> None:
+    """Send what is still to be flushed nowhere, so that nothing is said of it at exit."""
+    import os
+
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says a mistake in one line, as every other mistake is said, with the nearest spelling."""
+
+    def error(self, message: str) -> NoReturn:
+        from config import UserError, nearest
+
+        hint = "."
+        if message.startswith("unrecognized arguments: "):
+            known = [*self._option_string_actions, "list", "table", "profile"]
+            hint = nearest(message.split()[2].partition("=")[0], known)
+        elif choices := re.fullmatch(r".*invalid choice: '(.*)' \(choose from (.*)\)", message):
+            hint = nearest(choices[1], re.findall(r"'([^']+)'", choices[2]))
+        raise UserError(f"{message}{hint} See {self.prog} --help")
+
+
 def _run_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="compare.py",
         description=__doc__,
         epilog=_COMMANDS,
@@ -86,22 +117,22 @@ def _run_parser() -> argparse.ArgumentParser:
     study.add_argument("--engine", action="append", metavar="NAME", help="Keras's engine: tensorflow, torch, jax")
     study.add_argument("--arch", nargs="+", metavar="ARCH", help="such as ffn:64, ffn:16x64:sigmoid, attention_5k")
     study.add_argument("--split", nargs="+", type=_share, metavar="SHARE", help="train shares, or official")
-    study.add_argument("--seeds", type=int, metavar="N", help="number of seeds: 0 to N - 1")
-    study.add_argument("--epochs", nargs="+", type=int, metavar="N")
-    study.add_argument("--batch-size", nargs="+", type=int, metavar="N")
+    study.add_argument("--seeds", type=_positive, metavar="N", help="number of seeds: 0 to N - 1")
+    study.add_argument("--epochs", nargs="+", type=_whole, metavar="N")
+    study.add_argument("--batch-size", nargs="+", type=_whole, metavar="N")
     study.add_argument("--optimizer", nargs="+", metavar="NAME", help="sgd, adam, adamw")
-    study.add_argument("--learning-rate", nargs="+", type=float, metavar="RATE")
+    study.add_argument("--learning-rate", nargs="+", type=_number, metavar="RATE")
     study.add_argument(
         "--dataset", nargs="+", metavar="NAME", help="auto, mnist, fashion_mnist, cifar10, digits, FILE.npz"
     )
-    study.add_argument("--rows", nargs="+", type=int, metavar="N", help="use N rows of the data, drawn by class")
+    study.add_argument("--rows", nargs="+", type=_whole, metavar="N", help="use N rows of the data, drawn by class")
     study.add_argument("--protocol", nargs="+", metavar="NAME", help="matched")
     study.add_argument("--loop", nargs="+", metavar="NAME", help="tuned")
     study.add_argument("--device", nargs="+", metavar="NAME", help="cpu, cuda, auto (default: cpu)")
     study.add_argument("--precision", nargs="+", metavar="NAME", help="float32, float64 (default: float32)")
-    study.add_argument("--threads", nargs="+", type=int, metavar="N", help="threads a trial (default: all cores)")
+    study.add_argument("--threads", nargs="+", type=_whole, metavar="N", help="threads a trial (default: all cores)")
     how = parser.add_argument_group("how it is run")
-    how.add_argument("--data-dir", metavar="DIR", help="folder of data sets (default: $SAMENET_DATA_DIR or the cache)")
+    how.add_argument("--data-dir", metavar="DIR", help=_DATA_DIR_HELP)
     how.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     how.add_argument("--workers", type=_positive, default=1, metavar="N", help="trials side by side (marked contended)")
     how.add_argument("--timeout", type=_seconds, metavar="S", help="seconds a trial may take")
@@ -120,21 +151,40 @@ def _add_output(parser: argparse.ArgumentParser, quiet: bool) -> None:
 
 
 def _share(text: str) -> float | str:
-    return text if text == "official" else float(text)
+    if text == "official":
+        return text
+    with suppress(ValueError):
+        if 0 < float(text) < 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a train share; write a number between 0 and 1, such as 0.8, or official"
+    )
+
+
+def _whole(text: str) -> int:
+    with suppress(ValueError):
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number; write one such as 10")
+
+
+def _number(text: str) -> float:
+    with suppress(ValueError):
+        return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number; write one such as 0.001")
 
 
 def _positive(text: str) -> int:
-    value = int(text)
+    value = _whole(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+        raise argparse.ArgumentTypeError(f"{text} is too few; write a whole number of at least 1")
     return value
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
-    return value
+    with suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0; write one such as 600")
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -226,7 +276,7 @@ def _document(run: Run, records: pd.DataFrame) -> str:
 
 
 def _list(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="compare.py list", description="Print what there is.", allow_abbrev=False)
+    parser = _Parser(prog="compare.py list", description="Print what there is.", allow_abbrev=False)
     parser.add_argument("what", nargs="?", choices=LISTS, help="default: everything")
     _add_data_and_results(parser)
     arguments = parser.parse_args(argv)
@@ -238,24 +288,33 @@ def _list(argv: Sequence[str]) -> int:
 
 
 def _add_data_and_results(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data-dir", metavar="DIR", help="folder of data sets (default: $SAMENET_DATA_DIR or the cache)"
-    )
+    parser.add_argument("--data-dir", metavar="DIR", help=_DATA_DIR_HELP)
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
 
 
 def _table(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="compare.py table", description="Print a run's table.", allow_abbrev=False)
+    parser = _Parser(prog="compare.py table", description="Print a run's table.", allow_abbrev=False)
     parser.add_argument("run", help="a run's name in the results folder, or its directory")
     parser.add_argument("--format", choices=FORMATS, default="text")
     parser.add_argument("--rank", metavar="WEIGHTS", help="such as test_accuracy=0.4,fit_s=0.2,parameters=0.4")
+    parser.add_argument("--compare", metavar="A:B", help="two backends or architectures, such as sklearn:keras/jax")
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     arguments = parser.parse_args(argv)
     from common import ranking, store, summary, tables
 
+    if arguments.rank is not None and arguments.compare is not None:
+        parser.error("--rank and --compare are two reports; give one of them")
     weights = ranking.parse_weights(arguments.rank) if arguments.rank is not None else None
     run = store.Run.find(arguments.run, arguments.results)
-    rows, width = summary.summarize(store.load(run)), _width()
+    records, width = store.load(run), _width()
+    if arguments.compare is not None:
+        from common import pairs, verdicts
+
+        sides = pairs.parse_sides(arguments.compare, records)
+        lines = pairs.compare(records, *sides, run.artefacts)
+        print(verdicts.render_pairs(lines, *sides, arguments.format, width=width), end="")
+        return 0
+    rows = summary.summarize(records)
     if weights is None:
         print(tables.render(rows, arguments.format, note=run.study()["note"], width=width), end="")
     else:
@@ -264,7 +323,7 @@ def _table(argv: Sequence[str]) -> int:
 
 
 def _profile(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="compare.py profile",
         description="Count a network's costs layer by layer, without training.",
         allow_abbrev=False,
@@ -279,6 +338,33 @@ def _profile(argv: Sequence[str]) -> int:
 
     print(profiling.text(arguments))
     return 0
+
+
+def _parity(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="compare.py parity",
+        description="Train the same networks in every framework from the same weights and batches, and compare them.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--dataset", default="auto", metavar="NAME", help="default: auto")
+    parser.add_argument("--data-dir", metavar="DIR", help=_DATA_DIR_HELP)
+    parser.add_argument(
+        "--float32", action="store_true", help="show how fast float32 drifts apart; nothing is asserted"
+    )
+    arguments = parser.parse_args(argv)
+    import backends
+    from common import data, parity
+
+    dataset = data.load(arguments.dataset, arguments.data_dir)
+    source = arguments.dataset if arguments.dataset.endswith(".npz") else dataset.name
+    precision = "float32" if arguments.float32 else "float64"
+    verdicts = []
+    for verdict in parity.run(parity.CASES, dataset, source, arguments.data_dir, backends.vocabulary(), precision):
+        verdicts.append(verdict)
+        print(f"[{len(verdicts)}/{len(parity.CASES)}] {verdict.case.name}", file=sys.stderr, flush=True)
+    print(f"{dataset.name}, {precision}: the largest difference of any two frameworks after n steps\n")
+    print(parity.table(verdicts))
+    return 0 if all(verdict.holds for verdict in verdicts) else 1
 
 
 def _shape(text: str) -> tuple[int, int, int]:

@@ -30,6 +30,7 @@ Scalar = bool | int | float | str
 Activation = Literal["relu", "sigmoid", "tanh", "identity", "elu", "gelu", "leaky_relu", "selu", "silu", "softplus"]
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "step", "cosine", "one_cycle"]
+Protocol = Literal["matched", "native"]
 
 
 class UserError(Exception):
@@ -136,6 +137,10 @@ class Registered(Spec):
             hint = nearest(str(name), [*known, "ffn"])
             raise ValueError(f"{name!r} is not an architecture{hint} Known: ffn:SIZES[:ACTIVATION], {', '.join(known)}")
         defaults = vocabulary.architectures[name]
+        if not isinstance(options, dict):
+            raise ValueError(
+                f"options of {name} are {options!r}; write them as an object: {json.dumps(dict(defaults))}"
+            )
         for key, value in options.items():
             if key not in defaults:
                 allowed = ", ".join(defaults) or "none"
@@ -177,8 +182,8 @@ def parse_architecture(text: str) -> dict[str, Any]:
         raise ValueError(f"{text!r} is not a feed-forward network; {_FFN_FORM}")
     sizes: list[int] = []
     for part in match["sizes"].split("-"):
-        count, _, size = part.rpartition("x")
-        if not size.isdigit() or (count and not count.isdigit()) or int(count or 1) > 1000:
+        count, times, size = part.rpartition("x")
+        if not size.isdigit() or (times and not count.isdigit()) or int(count or 1) > 1000:
             raise ValueError(f"{text!r} is not a feed-forward network; {_FFN_FORM}")
         sizes += [int(size)] * int(count or 1)
     fields: dict[str, Any] = {"name": "ffn", "hidden_layer_sizes": tuple(sizes)}
@@ -213,7 +218,8 @@ class Training(Spec):
         rise over the first 30% of the steps, then cosine to 0.
     early_stopping_patience : epochs without a better validation log loss after which training ends and the best
         epoch's weights come back; null trains all epochs and keeps the last.
-    l2 : lambda of the penalty 0.5 * lambda * |W|^2 on kernels.
+    epsilon : Adam's and AdamW's; null is 1e-8 in the matched protocol, and the framework's own default in the native.
+    l2 : lambda of the penalty 0.5 * lambda * |W|^2 on kernels (in the native protocol, of the framework's own form).
     weight_decay : AdamW's decoupled decay of kernels.
     validation : share of the training part held out for validation.
     """
@@ -227,7 +233,7 @@ class Training(Spec):
     nesterov: bool = False
     beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta_2: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    epsilon: Annotated[float, Field(gt=0, le=1)] = 1e-8
+    epsilon: Annotated[float, Field(gt=0, le=1)] | None = None
     l2: Annotated[float, Field(ge=0, le=1000)] = 0.0
     weight_decay: Annotated[float, Field(ge=0, le=1000)] = 0.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -242,6 +248,8 @@ class Training(Spec):
             raise ValueError("nesterov needs a momentum above 0, such as 0.9")
         if self.optimizer != "adamw" and self.weight_decay:
             raise ValueError(f"weight_decay is adamw's; with {self.optimizer} use l2")
+        if self.optimizer == "adamw" and self.l2:
+            raise ValueError("adamw decays by weight_decay; leave l2 out")
         return self
 
 
@@ -281,7 +289,7 @@ class Trial(Spec):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     features: Features = Features()
     training: Training = Training()
-    protocol: Literal["matched"] = "matched"
+    protocol: Protocol = "matched"
     loop: Literal["tuned"] = "tuned"
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     precision: Literal["float32", "float64"] = "float32"
@@ -383,7 +391,8 @@ def expand(grids: Sequence[Mapping[str, list[Any]]], vocabulary: Vocabulary) -> 
     trials: dict[str, Trial] = {}
     for number, grid in enumerate(grids):
         for leaf in (leaf for leaf, values in grid.items() if not values):
-            problems.setdefault(f"{leaf}: the list is empty; give at least one value", set()).add(number)
+            name = "seeds" if leaf == "seed" else leaf
+            problems.setdefault(f"{name}: the list is empty; give at least one value", set()).add(number)
         for fields in _products(grid, vocabulary):
             try:
                 trial = Trial.model_validate(fields, context=vocabulary)
@@ -405,10 +414,12 @@ def _products(grid: Mapping[str, list[Any]], vocabulary: Vocabulary) -> Iterator
         fields: dict[str, Any] = {}
         for leaf, value in zip(grid, values, strict=True):
             group, _, name = leaf.rpartition(".")
-            (fields.setdefault(group, {}) if group else fields)[name] = value
+            target = fields.setdefault(group, {}) if group else fields
+            if isinstance(target, dict):  # else the group itself is no object, which validation will say
+                target[name] = value
         engines = vocabulary.backends.get(str(fields.get("backend")), ())
-        if not engines and len(grid.get("engine", ())) > 1:
-            fields["engine"] = None  # a list of engines speaks to the backends that have them
+        if not engines and max(len(grid.get("engine", ())), len(grid.get("backend", ()))) > 1:
+            fields["engine"] = None  # among several backends, an engine speaks to those that have it
         elif engines and fields.get("engine") is None:
             fields["engine"] = engines[0]
         yield fields
@@ -424,6 +435,8 @@ def explain(error: ValidationError, model: type[Spec]) -> list[str]:
         if item["type"] == "extra_forbidden":
             known = _fields(model, names[:-1])
             message = f"is not a known field{nearest(names[-1], known)} Known: {', '.join(known)}"
+        elif item["type"] == "too_short" and item["input"]:
+            continue  # its items are wrong, not too few: they have messages of their own
         elif item["type"] == "missing":
             message = "is missing; it has no default"
         elif item["type"] != "value_error":

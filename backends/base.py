@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from config import Architecture, FeedForward, Training, Trial
+from config import Architecture, FeedForward, Protocol, Training, Trial
 
 Array = np.ndarray
 Weights = dict[str, Array]
@@ -42,7 +42,8 @@ class Network:
     Attributes
     ----------
     input_shape : shape of one input, (height, width, channels) for images or (features,) for vectors.
-    seed : seed of what the framework itself draws (dropout's masks); everything else the harness draws.
+    seed : seed of what the framework itself draws: dropout's masks, and in the native protocol its initial weights.
+    protocol : ``matched``, the same arithmetic in every framework, or ``native``, each as its documentation has it.
     """
 
     architecture: Architecture
@@ -50,6 +51,12 @@ class Network:
     classes: int
     training: Training
     seed: int = 0
+    protocol: Protocol = "matched"
+
+    @property
+    def native(self) -> bool:
+        """Whether the framework's own conventions hold."""
+        return self.protocol == "native"
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,22 @@ class Epoch:
 
     order: Array
     learning_rates: Array
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When early stopping counts an epoch as better, and which weights remain.
+
+    Attributes
+    ----------
+    monitor : ``val_log_loss`` (lower is better) or ``val_accuracy`` (higher is better).
+    least : by how much an epoch must beat the best so far.
+    restore_best : whether the best epoch's weights come back at the end.
+    """
+
+    monitor: str = "val_log_loss"
+    least: float = 0.0
+    restore_best: bool = True
 
 
 @dataclass(frozen=True)
@@ -138,11 +161,15 @@ class Backend(ABC):
     ----------
     engines : the engines it runs on, the default first; empty where there is no choice.
     packages : the distributions whose versions a record names.
+    native : what the native protocol does otherwise than the matched one, by subject, in words.
+    stopping : its early stopping in the native protocol.
     """
 
     engines: ClassVar[tuple[str, ...]] = ()
     packages: ClassVar[tuple[str, ...]]
     capability: ClassVar[Capability]
+    native: ClassVar[Mapping[str, str]]
+    stopping: ClassVar[Stopping] = Stopping()
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
@@ -162,7 +189,7 @@ class Backend(ABC):
 
     @abstractmethod
     def build(self, network: Network) -> None:
-        """Make the network and its optimizer, with weights of any value, ready for :meth:`set_weights`."""
+        """Make the network and its optimizer, with the framework's own initial weights, ready for :meth:`set_weights`."""
 
     @abstractmethod
     def weight_specs(self) -> list[WeightSpec]:

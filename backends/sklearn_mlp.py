@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backends.base import Array, Backend, Capability, Diverged, Epoch, Layer, Network, Weights, WeightSpec
+from backends.base import Array, Backend, Capability, Diverged, Epoch, Layer, Network, Stopping, Weights, WeightSpec
 from config import Activation, FeedForward
 
 if TYPE_CHECKING:
     from sklearn.neural_network import MLPClassifier
 
 _ACTIVATIONS: dict[Activation, str] = {"relu": "relu", "sigmoid": "logistic", "tanh": "tanh", "identity": "identity"}
+_NO_RATE = 1e-300
 _SCRATCH = ("_optimizer", "_best_coefs", "_best_intercepts", "_random_state", "loss_curve_")
 """What MLPClassifier keeps for further training, and a saved model does not need."""
 
@@ -45,6 +46,12 @@ class SklearnBackend(Backend):
             "two_classes": "MLPClassifier gives two classes one logistic output, not two logits",
         },
     )
+    native = {
+        "initial weights": "Glorot uniform for kernels and biases, a third of the variance where sigmoid",
+        "l2": "alpha divided by the rows of the batch",
+        "early stopping": "validation accuracy, by at least 0.0001; the best epoch's weights come back",
+    }
+    stopping = Stopping(monitor="val_accuracy", least=1e-4)
 
     def start(self) -> None:
         global sklearn, MLPClassifier
@@ -73,15 +80,17 @@ class SklearnBackend(Backend):
             nesterovs_momentum=training.nesterov,
             beta_1=training.beta_1,
             beta_2=training.beta_2,
-            epsilon=training.epsilon,
+            epsilon=training.epsilon or 1e-8,
             alpha=0.0,
             batch_size=1,
             shuffle=False,
-            random_state=0,
+            random_state=network.seed,
         )
-        # one row of zeros makes it allocate its layers; set_weights then replaces what it drew and learned
+        # one row of zeros, at a rate that changes nothing, makes it draw its layers
+        self._model.learning_rate_init = _NO_RATE
         inputs = np.zeros((1, math.prod(network.input_shape)), self.runtime.precision)
         self._model.partial_fit(inputs, np.zeros(1, np.int64), classes=np.arange(network.classes))
+        self._model.learning_rate_init = training.learning_rate
 
     def _names(self) -> Iterator[tuple[str, list[Array], int]]:
         """Yield each weight's canonical name and where it stands: a list of MLPClassifier's, and the index in it."""
@@ -130,7 +139,7 @@ class SklearnBackend(Backend):
         for start, stop, rate in _runs(len(y), training.batch_size, learning_rates, by_size=training.l2 > 0):
             model.batch_size = min(training.batch_size, stop - start)
             # scikit-learn divides alpha by the rows of a batch; here the penalty is per batch, as in the others
-            model.alpha = training.l2 * model.batch_size
+            model.alpha = training.l2 * (1 if self._network.native else model.batch_size)
             if hasattr(model, "_optimizer"):
                 # the constructor's rate is read once; Adam keeps the one it scales under another name
                 model._optimizer.learning_rate = model._optimizer.learning_rate_init = rate

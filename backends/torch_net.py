@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+_EPSILON = 1e-8
 _CHUNK = 4096
 """Rows predicted at once: bounds the memory of prediction, not its result."""
 
@@ -47,6 +48,13 @@ class TorchBackend(Backend):
         ),
         refuses={"vector_input": "convolution and attention need images, and PCA leaves vectors"},
     )
+    native = {
+        "initial weights": "uniform within 1 / sqrt(inputs), for kernels and biases",
+        "epsilon": "added after the second moment's bias is corrected (Adam, AdamW)",
+        "momentum": "the velocity leaves out the learning rate (SGD, under a schedule)",
+        "l2": "the optimizer's weight_decay, on all parameters; so is AdamW's",
+        "batch normalization": "epsilon 1e-5, momentum 0.1, moving variance of n - 1",
+    }
 
     def start(self) -> None:
         global torch, nn
@@ -68,10 +76,11 @@ class TorchBackend(Backend):
 
     def build(self, network: Network) -> None:
         architecture, shape, classes = network.architecture, network.input_shape, network.classes
+        torch.manual_seed(network.seed)
         if isinstance(architecture, FeedForward):
             from backends.models.torch_ffn import feed_forward
 
-            model = feed_forward(architecture, shape, classes)
+            model = feed_forward(architecture, shape, classes, network.native)
         else:
             models = module("torch", architecture.name)
             model = models.build(architecture.name, architecture.options, shape, classes)
@@ -107,21 +116,26 @@ class TorchBackend(Backend):
         torch.manual_seed(self._network.seed)
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
-        training = self._network.training
-        rate, betas, epsilon = training.learning_rate, (training.beta_1, training.beta_2), training.epsilon
-        kernels = [tensor for name, (tensor, _) in self._places.items() if name.endswith("kernel")]
-        chosen = {id(kernel) for kernel in kernels}
-        others = [parameter for parameter in self._model.parameters() if id(parameter) not in chosen]
-        # penalties and decay are for kernels alone
-        groups: list[dict[str, Any]] = [
-            {"params": kernels, "weight_decay": training.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
+        training, native = self._network.training, self._network.native
+        parameters = list(self._model.parameters())
+        groups: list[dict[str, Any]] = [{"params": parameters, "weight_decay": training.l2 if native else 0.0}]
+        if training.weight_decay:
+            groups[0]["weight_decay"] = training.weight_decay
+            if not native:
+                kept = {id(kernel) for kernel in self._kernels()}
+                others = [parameter for parameter in parameters if id(parameter) not in kept]
+                groups = [{**groups[0], "params": self._kernels()}, {"params": others, "weight_decay": 0.0}]
+        rate = training.learning_rate
         if training.optimizer == "sgd":
             momentum, nesterov = training.momentum, training.nesterov
             return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=nesterov, fused=True)
         kind = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
-        return kind(groups, lr=rate, betas=betas, eps=epsilon, fused=True)
+        betas = (training.beta_1, training.beta_2)
+        return kind(groups, lr=rate, betas=betas, eps=training.epsilon or _EPSILON, fused=True)
+
+    def _kernels(self) -> list[Tensor]:
+        """Return the parameters that penalties and decay are for."""
+        return [tensor for name, (tensor, _) in self._places.items() if name.endswith("kernel")]
 
     def prepare(self, inputs: Array, labels: Array) -> tuple[Tensor, Tensor]:
         x = torch.as_tensor(inputs, device=self._device, dtype=self._dtype)
@@ -144,7 +158,7 @@ class TorchBackend(Backend):
     def _train_epoch(self, x: Tensor, y: Tensor, learning_rates: Array) -> float:
         training, model, optimizer = self._network.training, self._model, self._optimizer
         cross_entropy = nn.CrossEntropyLoss(label_smoothing=training.label_smoothing)
-        kernels = optimizer.param_groups[0]["params"] if training.l2 else []
+        kernels = self._kernels() if training.l2 and not self._network.native else []
         total = torch.zeros((), device=self._device, dtype=torch.float64)
         for step, rate in enumerate(learning_rates.tolist()):
             batch = slice(step * training.batch_size, (step + 1) * training.batch_size)
@@ -159,13 +173,16 @@ class TorchBackend(Backend):
         return float(total) / len(y)
 
     def _set_rate(self, rate: float) -> None:
-        """Give the optimizer its rate for the next step, in the arithmetic that scikit-learn and Keras use."""
+        """Give the optimizer its rate for the next step; if matched, in the arithmetic of scikit-learn and Keras."""
         self._step += 1
         training = self._network.training
         for group in self._optimizer.param_groups:
-            if training.optimizer != "sgd":
+            if self._network.native:
+                pass
+            elif training.optimizer != "sgd":
                 # PyTorch adds epsilon after correcting the second moment's bias, the others before
-                group["eps"] = training.epsilon / math.sqrt(1 - training.beta_2**self._step)
+                epsilon = training.epsilon or _EPSILON
+                group["eps"] = epsilon / math.sqrt(1 - training.beta_2**self._step)
             elif training.momentum and self._step > 1 and rate != group["lr"] and rate:
                 # PyTorch's velocity leaves out the rate, the others' holds it: under a changing rate they part
                 for parameter in group["params"]:

@@ -28,6 +28,7 @@ from config import Trial, UserError
 _ROOT = Path(__file__).resolve().parent.parent
 _START_LIMIT_S = 300.0
 _GROWTH_MB = 500.0
+_END_LIMIT_S = 1.0
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _TIMED = ("data_s", "build_s", "first_step_s", "fit_s", "evaluate_s", "save_s")
 
@@ -136,7 +137,8 @@ class WorkerProcess:
                 "out_of_memory", f"its process was killed by the system (SIGKILL), as for lack of memory\n{tail}"
             )
         name = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        return WorkerDied("failed", f"its process ended with {name}\n{tail}".strip())
+        last = f"; the last it printed: {tail.splitlines()[-1]}\n{tail}" if tail else ""
+        return WorkerDied("failed", f"its process ended with {name}{last}")
 
     def resident_mb(self) -> float:
         """Return the process's resident size in MB."""
@@ -144,8 +146,13 @@ class WorkerProcess:
 
         return float(psutil.Process(self._process.pid).memory_info().rss / 1e6)
 
+    def kill(self) -> None:
+        """End the process, from any thread; the one that waits for its answer sees it die."""
+        if self._process.poll() is None:
+            self._process.kill()
+
     def close(self) -> None:
-        """End the process and all it started."""
+        """End the process and all it started, and give back its pipes."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -206,7 +213,7 @@ class _Lane(threading.Thread):
         self._ended = False
 
     def run(self) -> None:
-        while self._waiting:
+        while self._waiting and not self._ended:
             try:
                 job = self._waiting.popleft()
             except IndexError:
@@ -226,6 +233,8 @@ class _Lane(threading.Thread):
         try:
             worker = (None if alone else self._warm.pop(place, None)) or WorkerProcess(*place)
             self._current = worker
+            if self._ended:  # while it started, when it could not be seen yet
+                raise WorkerDied("failed", "the run was ended")
             record = self._ask(worker, job, alone)
         except WorkerDied as death:
             if worker is not None:
@@ -262,7 +271,13 @@ class _Lane(threading.Thread):
         return grown or record["status"] != "ok"
 
     def end(self) -> None:
-        for worker in [*self._warm.values(), *([self._current] if self._current else [])]:
+        """End all processes; the one at work is killed, and closed by the thread that waits for it."""
+        self._ended = True
+        if self._current is not None:
+            self._current.kill()
+        if self.is_alive():
+            self.join(_END_LIMIT_S)
+        for worker in self._warm.values():
             worker.close()
         self._warm.clear()
 

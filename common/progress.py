@@ -15,8 +15,8 @@ def line(record: dict[str, Any]) -> str:
     head = f"{backend} {record['architecture']}, {share}, seed {record['seed']}:"
     if record["status"] == "ok":
         return f"{head} {record['test_accuracy']:.2%} in {record['trial_s']:.1f} s"
-    lines = (record["error"] or "").strip().splitlines()
-    reason = lines[0] if record["status"] != "failed" else lines[-1]
+    lines = (record["error"] or "").strip().splitlines() or ["no message"]
+    reason = lines[-1] if lines[0].startswith("Traceback") else lines[0]
     return f"{head} {record['status']}: {reason}"
 
 

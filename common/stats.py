@@ -1,17 +1,20 @@
-"""Means over seeds and how far they can be trusted."""
+"""Means over seeds and how far they can be trusted; tests of differences between trials paired by seed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 CLAIM_SEEDS = 5
 """Seeds below which a table says that no difference can be claimed."""
+
+ALPHA = 0.05
+"""Share of tables without any difference in which one may still be claimed."""
 
 BOOTSTRAP_SEEDS = 20
 RESAMPLES = 4_999
@@ -93,6 +96,228 @@ def _t_quantile(n: int, level: float) -> float:
     from scipy.special import stdtrit  # scipy.stats takes most of a second to import, scipy.special a tenth of it
 
     return float(stdtrit(n - 1, (1 + level) / 2))
+
+
+def seeds_needed(sd_of_differences: float, difference: float, power: float = 0.8, level: float = 0.95) -> int:
+    """Return how many pairs a two-sided paired t test needs to see a difference.
+
+    Parameters
+    ----------
+    sd_of_differences : standard deviation of the paired differences, as a pilot run found it.
+    difference : the true difference that is to be seen, above 0, in the same unit.
+    power : probability that the test sees it.
+    level : 1 minus the test's level.
+
+    Returns
+    -------
+    int
+        At least 2, which no test can do with less.
+
+    Notes
+    -----
+    Power from the noncentral t distribution: J. Cohen, "Statistical Power Analysis for the Behavioral Sciences"
+    (1988), chapter 2. The sd of a few seeds is itself uncertain, and so is the answer.
+    """
+    if not difference > 0:
+        raise ValueError(f"difference must be above 0, not {difference}")
+    from scipy.special import nctdtr
+
+    def sees(n: int) -> bool:
+        if sd_of_differences == 0 or difference / sd_of_differences > 20:  # beyond nctdtr's range, and sure for any n
+            return True
+        shift, t = difference / sd_of_differences * math.sqrt(n), _t_quantile(n, level)
+        wrong_sign = np.nan_to_num(nctdtr(n - 1, shift, -t))  # NaN where it is next to nothing
+        return bool(1 - nctdtr(n - 1, shift, t) + wrong_sign >= power)
+
+    high = 2
+    while not sees(high):
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if sees(middle) else (middle, high)
+    return high
+
+
+def paired_t(differences: ArrayLike) -> float | None:
+    """Return the p-value of Student's two-sided t test of paired differences.
+
+    Parameters
+    ----------
+    differences : one a pair; NaN stands for a pair that was not measured.
+
+    Returns
+    -------
+    float or None
+        None below two pairs. 1 where all differences are 0. Where all are the same but not 0 (scores from small test
+        sets are that coarse) the t statistic is infinite without being evidence: then the sign test's 2**(1 - n).
+
+    Notes
+    -----
+    Student, "The probable error of a mean", Biometrika 6 (1908); agrees with ``scipy.stats.ttest_rel``, whose import
+    takes longer than the whole table.
+    """
+    found = float(t_tests(np.asarray(differences, dtype=np.float64)[:, None])[0])
+    return None if math.isnan(found) else found
+
+
+def t_tests(differences: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Test each column of differences, (pairs, columns), as :func:`paired_t` does; NaN where it has less than two."""
+    from scipy.special import stdtr
+
+    n = (~np.isnan(differences)).sum(axis=0)
+    p = np.full(n.size, np.nan)
+    x, n = differences[:, n >= 2], n[n >= 2]
+    if not n.size:
+        return p
+    largest = np.nanmax(np.abs(x), axis=0)
+    constant = np.nanmax(x, axis=0) - np.nanmin(x, axis=0) <= 1e-9 * largest
+    error = np.where(constant, 1, np.nanstd(x, axis=0, ddof=1)) / np.sqrt(n)
+    tested = 2 * stdtr(n - 1, -np.abs(np.nanmean(x, axis=0) / error))
+    p[(~np.isnan(differences)).sum(axis=0) >= 2] = np.where(
+        largest == 0, 1, np.where(constant, np.power(2.0, 1 - n), tested)
+    )
+    return p
+
+
+@dataclass(frozen=True)
+class SignedRank:
+    """A signed-rank test: its p-value, and the least one that so many differences other than 0 can give."""
+
+    p: float
+    least_p: float
+
+
+def wilcoxon(differences: ArrayLike) -> SignedRank:
+    """Wilcoxon's two-sided signed-rank test of paired differences; those that are 0 are left out.
+
+    The p-value is exact up to 50 differences without ties and up to 13 with them, else from the normal distribution
+    with the correction for ties. Five pairs cannot give less than 0.0625, so it can conclude nothing from five seeds.
+
+    Notes
+    -----
+    F. Wilcoxon, "Individual comparisons by ranking methods", Biometrics Bulletin 1 (1945); ``scipy.stats.wilcoxon``.
+    """
+    x = np.asarray(differences, dtype=np.float64)
+    x = x[~np.isnan(x) & (x != 0)]
+    if not x.size:
+        return SignedRank(1.0, 1.0)
+    from scipy import stats
+
+    return SignedRank(float(stats.wilcoxon(x, method="auto").pvalue), 2.0 ** (1 - x.size))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its interval and the level the interval reaches; None where n values cannot give one."""
+
+    n: int
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    level: float | None = None
+
+
+def superiority(differences: ArrayLike, level: float = 0.95) -> Estimate:
+    """Probability that the first of a pair exceeds the second, an equal pair counting half, with its interval.
+
+    Notes
+    -----
+    Interval: C. Clopper and E. Pearson, "The use of confidence or fiducial limits", Biometrika 26 (1934), its beta
+    quantiles taken at a count of halves where pairs are equal: halves vary less than wins and losses of the same
+    mean, so the interval holds at least as often as without them.
+    """
+    x = np.asarray(differences, dtype=np.float64)
+    x = x[~np.isnan(x)]
+    n = x.size
+    if not n:
+        return Estimate(0)
+    from scipy.special import betaincinv
+
+    wins = float((x > 0).sum() + (x == 0).sum() / 2)
+    low = float(betaincinv(wins, n - wins + 1, (1 - level) / 2)) if wins else 0.0
+    high = float(betaincinv(wins + 1, n - wins, (1 + level) / 2)) if wins < n else 1.0
+    return Estimate(n, wins / n, low, high, level)
+
+
+def median_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
+    """Median with the interval between two order statistics, which no distribution is assumed for.
+
+    Returns
+    -------
+    Estimate
+        Its `level` is what the interval truly reaches: at least `level` from six values on; below that the interval
+        is the whole range, which holds the median with probability 1 - 2**(1 - n): 0.75 for three values.
+
+    Notes
+    -----
+    The sign test inverted: W. Thompson, "On confidence ranges for the median", Annals of Mathematical Statistics 7
+    (1936).
+    """
+    x = np.sort(np.asarray(values, dtype=np.float64))
+    x = x[~np.isnan(x)]
+    n = x.size
+    if n < 2:
+        return Estimate(n, float(x[0]) if n else None)
+    from scipy.special import bdtr
+
+    reached = 1 - 2 * bdtr(np.arange(max(1, n // 2)), n, 0.5)  # by values left out on each side
+    out = max(0, int((reached >= level).sum()) - 1)
+    return Estimate(n, float(np.median(x)), float(x[out]), float(x[n - 1 - out]), float(reached[out]))
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Exact two-sided p-value that two classifiers err equally often, on the same test examples.
+
+    Parameters
+    ----------
+    only_first, only_second : examples that the first classifier alone, or the second alone, has right.
+
+    Notes
+    -----
+    Q. McNemar, "Note on the sampling error of the difference between correlated proportions", Psychometrika 12
+    (1947), in its binomial form; T. Dietterich, "Approximate statistical tests", Neural Computation 10 (1998): it
+    speaks of two trained networks, not of how another seed would have trained them.
+    """
+    from scipy.special import bdtr
+
+    return min(1.0, 2 * float(bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
+
+
+def combine_p(ps: Sequence[float]) -> float:
+    """One p-value for several tests of the same question whose dependence is unknown, such as overlapping test sets.
+
+    Of K values the k-th smallest times K / k, k the half of K rounded up: twice the median, or a little less. Where
+    test sets share examples, adding their counts up would count those examples again and again as news.
+
+    Notes
+    -----
+    B. Rueger, "Das maximale Signifikanzniveau des Tests", Metrika 25 (1978); for repeated splits N. Meinshausen,
+    L. Meier and P. Buehlmann, "P-values for high-dimensional regression", JASA 104 (2009).
+    """
+    middle = math.ceil(len(ps) / 2)
+    return min(1.0, sorted(ps)[middle - 1] * len(ps) / middle)
+
+
+def holm(ps: Iterable[float | None]) -> list[float | None]:
+    """Adjust p-values so that, at any level, a false claim among all of them is no likelier than the level.
+
+    Parameters
+    ----------
+    ps : of one table; None where there was no test, and stays None.
+
+    Notes
+    -----
+    S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979);
+    holds whatever the dependence between the tests.
+    """
+    adjusted: list[float | None] = list(ps)
+    order = sorted((p, at) for at, p in enumerate(adjusted) if p is not None)
+    running = 0.0
+    for done, (p, at) in enumerate(order):
+        running = max(running, min(1.0, p * (len(order) - done)))
+        adjusted[at] = running
+    return adjusted
 
 
 def _bca(x: NDArray[np.float64], level: float) -> tuple[float, float]:

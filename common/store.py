@@ -83,8 +83,18 @@ class Run:
         Raises
         ------
         UserError
-            Where what is there was measured on another machine or with other library versions.
+            Where what is there was measured on another machine or with other library versions, or nothing can be
+            written there.
         """
+        try:
+            self._begin(study, environment, overwrite)
+        except OSError as error:
+            raise UserError(
+                f"results: {error.filename or self.directory} cannot be written ({error.strerror}). "
+                "Give a folder that can be, with --results DIR"
+            ) from error
+
+    def _begin(self, study: Mapping[str, Any], environment: Mapping[str, Any], overwrite: bool) -> None:
         if overwrite and self.directory.exists():
             shutil.rmtree(self.directory)
         path = self.directory / "environment.json"

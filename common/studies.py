@@ -137,6 +137,7 @@ def plan(study: Study, over: Leaves, vocabulary: Vocabulary, data_dir: str | Non
         trial.model_copy(update={"dataset": loaded[trial.dataset].name, "data_sha256": loaded[trial.dataset].sha256})
         for trial in found
     ]
+    _check_recommend(study, resolved[0])
     checked: set[Any] = set()
     for trial in resolved:
         _check_split(trial, loaded, checked)
@@ -146,6 +147,13 @@ def plan(study: Study, over: Leaves, vocabulary: Vocabulary, data_dir: str | Non
         datasets={dataset.name: dataset for dataset in loaded.values()},
         sources={dataset.name: source for source, dataset in loaded.items()},
     )
+
+
+def _check_recommend(study: Study, trial: Trial) -> None:
+    known = [name for name in trial.flat() if name != "seed"]
+    for name in map(str.strip, study.recommend.split(",") if study.recommend else ()):
+        if name not in known:
+            raise UserError(f"recommend: {name!r} is not a setting{nearest(name, known)} Known: {', '.join(known)}")
 
 
 def _check_split(trial: Trial, loaded: Mapping[str, Dataset], checked: set[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from common.best import Against, against_best
 from common.stats import mean_interval
 
 SPEC_FIELDS = [
@@ -33,7 +35,12 @@ TIMES = [
 MEMORY = ["idle_memory_mb", "peak_memory_mb", "memory_rise_mb"]
 SIZES = ["parameters", "flops_per_sample", "model_bytes", "n_train", "n_val", "n_test", "n_classes"]
 MEASURED = ["status", "error", *SCORES, *TIMES, *MEMORY, *SIZES, "energy_j", "energy_method", "contended", "warnings"]
-RECORD_FIELDS = ["key", *SPEC_FIELDS, "seed", *MEASURED]
+ENVIRONMENT = ["cpu", "blas", "commit", "versions"]
+"""What a trial ran on; ``versions`` is JSON text, library to version."""
+
+RECORD_FIELDS = ["key", *SPEC_FIELDS, "seed", *MEASURED, *ENVIRONMENT]
+BETWEEN = " | "
+"""Stands between the values of an environment that changed from seed to seed."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +86,9 @@ def summarize(records: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         :data:`SPEC_FIELDS`; ``status``, ``n`` (seeds that ended well), ``n_failed`` and ``failures`` (in words); scores
         and ``epochs`` as ``_mean`` and ``_sd``, for ``test_accuracy`` with the 95% interval ``_low`` and ``_high``;
-        times as medians over ``n_timed`` seeds; ``energy_j`` as a mean; memory and sizes. Null where nothing was
-        measured.
+        times as medians over ``n_timed`` seeds; ``energy_j`` as a mean; memory and sizes; :data:`ENVIRONMENT`;
+        ``against_best`` and ``against_best_p`` (see :func:`common.best.against_best`, on test accuracy). Null where
+        nothing was measured.
 
     Notes
     -----
@@ -99,6 +107,8 @@ def summarize(records: pd.DataFrame) -> pd.DataFrame:
         *_timings(ok, of),
         ok[MEMORY].groupby(of).median(),
         ok[SIZES].groupby(of).first(),
+        _environment(ok, of),
+        _against_best(ok, of),
         pd.Series({group: _failures(trials) for group, trials in groups}, name="failures", dtype="object"),
     ]
     summary: pd.DataFrame = pd.concat([part.reindex(range(groups.ngroups)) for part in parts], axis=1)
@@ -198,6 +208,38 @@ def _timings(ok: pd.DataFrame, of: pd.Series[int]) -> list[Any]:
         energy["energy_j"].mean(),
         methods.astype("object"),
     ]
+
+
+def _environment(ok: pd.DataFrame, of: pd.Series[int]) -> pd.DataFrame:
+    """Return each configuration's environment; what differs from seed to seed stands side by side."""
+
+    def together(texts: pd.Series[Any]) -> str | None:
+        return BETWEEN.join(sorted(set(texts.dropna().astype(str)))) or None
+
+    def versions(texts: pd.Series[Any]) -> str | None:
+        found: dict[str, set[str]] = {}
+        for text in texts.dropna():
+            for package, version in json.loads(text).items():
+                found.setdefault(package, set()).add(str(version))
+        return json.dumps({name: BETWEEN.join(sorted(found[name])) for name in sorted(found)}) if found else None
+
+    merged = {name: versions if name == "versions" else together for name in ENVIRONMENT}
+    rows = {group: {name: merge(trials[name]) for name, merge in merged.items()} for group, trials in ok.groupby(of)}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=ENVIRONMENT, dtype="object")
+
+
+def _against_best(ok: pd.DataFrame, of: pd.Series[int]) -> pd.DataFrame:
+    """Test each configuration against the best of those with the same test sets; one at chance takes no part."""
+    chance = ok["test_accuracy"].groupby(of).transform("mean") < 1.5 / ok["n_classes"]
+    groups = [
+        trials.pivot(index="seed", columns="of", values="test_accuracy").round(12)  # rounding off what sums add
+        for _, trials in ok.assign(of=of)[~chance].groupby(SAME_TEST, dropna=False, sort=False)
+    ]
+    rows: dict[Any, Against] = {}
+    for group, found in zip(groups, against_best([group.to_numpy("float64") for group in groups]), strict=True):
+        rows |= dict(zip(group.columns, found, strict=True))
+    table = {group: (found.verdict, found.p) for group, found in rows.items()}
+    return pd.DataFrame.from_dict(table, orient="index", columns=["against_best", "against_best_p"])
 
 
 def _failures(trials: pd.DataFrame) -> str | None:

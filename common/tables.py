@@ -9,30 +9,23 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from common.friedman import rank_lines
 from common.layout import DASH, Cell, Column, HumanFormat, lay_out
+from common.naming import caption, identity, row_names, split_text, unlike
 from common.ranking import DEFAULT_WEIGHTS, rank
 from common.stats import BOOTSTRAP_SEEDS, CLAIM_SEEDS, least_difference
 from common.store import write_atomically
 from common.summary import (
     METRICS,
     SAME_TEST,
-    SPEC_FIELDS,
     at_chance,
-    backend_label,
     complete,
     error_line,
     in_order,
     summarize,
 )
-from config import Training
 
 FLOAT_FORMAT = "%.15g"  # the most digits that come back as they were written
-LABELS = {"batch_size": "batch", "learning_rate": "lr", "early_stopping_patience": "patience"}
-JOINED = ["backend", "engine", "architecture", "data_sha256", "split", "train_share"]
-"""Fields that are not columns of their own: shown together, or (the hash) not at all."""
-
-USUAL = Training().model_dump(include={"beta_1", "beta_2", "epsilon", "schedule", "validation"})
-"""Settings that are only worth a word where they are not the default."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +86,11 @@ def render(
         Ends in a line feed.
     """
     if format == "csv":
-        return _csv(summary)
+        return to_csv(summary)
     rows = summary[summary["n"] > 0].reset_index(drop=True)
-    notes = [*_notes(rows), *_failure_lines(summary)]
-    columns = [*_identity(rows), *_figures(rows)] if len(rows) else []
-    return lay_out(columns, [note, _caption(rows)], notes, format, width, "tables/summary.csv")
+    notes = [*_notes(rows), *rank_lines(rows), *_failure_lines(summary)]
+    columns = [*identity(rows), *_figures(rows)] if len(rows) else []
+    return lay_out(columns, [note, caption(rows), unlike(rows)], notes, format, width, "tables/summary.csv")
 
 
 def render_ranking(ranking: pd.DataFrame, format: HumanFormat | Literal["csv"], *, width: int | None = None) -> str:
@@ -108,24 +101,24 @@ def render_ranking(ranking: pd.DataFrame, format: HumanFormat | Literal["csv"], 
     ranking : as :func:`common.ranking.rank` returns.
     """
     if format == "csv":
-        return _csv(ranking)
+        return to_csv(ranking)
     if not len(ranking):
         return lay_out([], [], ["no trial ended well; there is nothing to rank."], format, width, "")
     rows = ranking[ranking["reason"].isna()].reset_index(drop=True)
     scores = [name for name in rows.columns if name.startswith("score_") and rows[name].notna().any()]
-    columns = [Column("rank", [Cell(f"{value:.0f}") for value in rows["rank"]]), *_identity(rows)]
+    columns = [Column("rank", [Cell(f"{value:.0f}") for value in rows["rank"]]), *identity(rows)]
     columns += [Column("score", [Cell(f"{value:.3f}") for value in rows["score"]])]
     for position, name in enumerate(scores):
         cells = [Cell(DASH if pd.isna(value) else f"{value:.2f}") for value in rows[name]]
         columns.append(Column(name.removeprefix("score_"), cells, keep=99 - position))
     notes = ["score: weighted mean of the figures to its right, each scaled from 0, the worst of its data set and "
              "split here, to 1, the best; it depends on which rows are compared."]  # fmt: skip
-    said = {(f"{row['dataset']} {_split(row)}: ", row["note"]) for _, row in ranking.iterrows()}
+    said = {(f"{row['dataset']} {split_text(row)}: ", row["note"]) for _, row in ranking.iterrows()}
     alike = len({note for _, note in said}) == 1
     notes += sorted({note if alike else where + note for where, note in said})
     unranked = ranking[ranking["reason"].notna()]
-    notes += [f"not ranked: {name}: {why}" for name, why in zip(_names(unranked), unranked["reason"], strict=True)]
-    return lay_out(columns if len(rows) else [], [_caption(rows)], notes, format, width, "tables/ranking.csv")
+    notes += [f"not ranked: {name}: {why}" for name, why in zip(row_names(unranked), unranked["reason"], strict=True)]
+    return lay_out(columns if len(rows) else [], [caption(rows)], notes, format, width, "tables/ranking.csv")
 
 
 def write_tables(records: pd.DataFrame, directory: Path) -> None:
@@ -141,84 +134,16 @@ def write_tables(records: pd.DataFrame, directory: Path) -> None:
     summary = summarize(records)
     trials = in_order(complete(records))
     trials["error"] = [None if pd.isna(error) else error_line(error) for error in trials["error"]]
-    trials["warnings"] = ["; ".join(items) if isinstance(items, list) else items for items in trials["warnings"]]
+    for name in {"warnings", "differs"} & set(trials.columns):
+        trials[name] = ["; ".join(items) if isinstance(items, list) else items for items in trials[name]]
     tables = {"trials": trials, "summary": summary, "ranking": rank(summary, DEFAULT_WEIGHTS)}
     for name, table in tables.items():
-        write_atomically(directory / f"{name}.csv", _csv(table))
+        write_atomically(directory / f"{name}.csv", to_csv(table))
 
 
-def _csv(table: pd.DataFrame) -> str:
+def to_csv(table: pd.DataFrame) -> str:
+    """Return a table as CSV, its numbers with all the digits that come back as they were."""
     return table.to_csv(index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
-
-
-# What identifies a row
-
-
-def _varying(rows: pd.DataFrame) -> list[str]:
-    fields = [name for name in SPEC_FIELDS if name not in JOINED]
-    return [name for name in fields if rows[name].nunique(dropna=False) > 1]
-
-
-def _split(row: pd.Series[Any]) -> str:
-    if pd.isna(row["train_share"]):
-        return str(row["split"])
-    train = 100 * row["train_share"]
-    return f"{train:g}/{100 - train:g}"
-
-
-def _label(name: str) -> str:
-    return LABELS.get(name, name.replace("_", " "))
-
-
-def _setting(name: str, value: Any) -> str:
-    if pd.isna(value):
-        return {"rows": "all", "early_stopping_patience": "off"}.get(name, DASH)
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _identity(rows: pd.DataFrame) -> list[Column]:
-    """Return the columns that say which configuration a row is: always backend and architecture, then what varies."""
-    texts = {
-        "backend": [backend_label(row) for _, row in rows.iterrows()],
-        "architecture": [str(name) for name in rows["architecture"]],
-        "split": [_split(row) for _, row in rows.iterrows()],
-    }
-    if len(set(texts["split"])) == 1:
-        del texts["split"]
-    for name in _varying(rows):
-        texts[_label(name)] = [_setting(name, value) for value in rows[name]]
-    return [Column(header, [Cell(text) for text in cells], right=False) for header, cells in texts.items()]
-
-
-def _names(rows: pd.DataFrame) -> list[str]:
-    """Return each row's identity in one line: backend and architecture, then what varies, named."""
-    if not len(rows):
-        return []
-    backend, architecture, *others = _identity(rows)
-    names = []
-    for at in range(len(rows)):
-        more = ", ".join(f"{column.header} {column.cells[at].text}" for column in others)
-        names.append(f"{backend.cells[at].text} {architecture.cells[at].text}" + (f" ({more})" if more else ""))
-    return names
-
-
-def _caption(rows: pd.DataFrame) -> str | None:
-    """Return in one line what all rows share; settings at nothing (0, off, null) or as usual go without saying."""
-    if not len(rows):
-        return None
-    head, varying = rows.iloc[0], _varying(rows)
-    splits = {_split(row) for _, row in rows.iterrows()}
-    parts = [] if "dataset" in varying else [str(head["dataset"])]
-    parts += [f"split {splits.pop()}"] if len(splits) == 1 else []
-    for name in (name for name in SPEC_FIELDS if name not in [*JOINED, "dataset", *varying]):
-        value = head[name]
-        if pd.isna(value) or value in (0, False, "", "none"):
-            continue
-        if name in USUAL and value == USUAL[name]:
-            continue
-        bare = name in ("optimizer", "device", "precision")
-        parts.append(_setting(name, value) if bare else f"{_label(name)} {_setting(name, value)}")
-    return " · ".join(parts)
 
 
 # Figures and which of them are best
@@ -238,6 +163,7 @@ def _figures(rows: pd.DataFrame) -> list[Column]:
 
 def _cells(rows: pd.DataFrame, figure: Figure) -> list[Cell]:
     best = _best(rows, figure)
+    tested = rows["against_best"].notna().any()
     cells = []
     for at, row in rows.iterrows():
         value = row[figure.column]
@@ -247,6 +173,7 @@ def _cells(rows: pd.DataFrame, figure: Figure) -> list[Cell]:
         text, remark = figure.show(value), ""
         if figure.column == "test_accuracy_mean":
             text += "" if pd.isna(row["test_accuracy_sd"]) else f" ± {percent(row['test_accuracy_sd'])}"
+            remark = _against_mark(row) if tested and at not in best else ""
         elif figure.column == "test_accuracy_low":
             text = f"[{text}, {percent(row['test_accuracy_high'])}]"
         elif figure.metric and METRICS[figure.metric].timed and row["contended"]:
@@ -255,6 +182,13 @@ def _cells(rows: pd.DataFrame, figure: Figure) -> list[Cell]:
             text = f"≈{text}"
         cells.append(Cell(text, at in best, remark))
     return cells
+
+
+def _against_mark(row: pd.Series[Any]) -> str:
+    """Return ``=`` for an accuracy not told apart from the best, ``?`` for one that could not be tested."""
+    if pd.isna(row["against_best"]):
+        return "?"
+    return "" if row["against_best"] == "told apart" else "="
 
 
 def _measured(row: pd.Series[Any]) -> bool:
@@ -293,6 +227,7 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     notes = [
         f"best in its column{among} is marked; {DASH} not measured; "
         "n seeds: scores are means (± sd) over them, times medians.",
+        *_against_notes(rows),
         *_seeds_notes(rows),
     ]
     chance = at_chance(rows)
@@ -309,6 +244,21 @@ def _notes(rows: pd.DataFrame) -> list[str]:
         notes.append(f"energy: {'; '.join(methods)} (≈ estimated, which is never compared with measured).")
     absent = [figure.header for figure in FIGURES if rows[figure.column].isna().all()]
     return [*notes, *([f"not measured in this run: {', '.join(absent)}."] if absent else [])]
+
+
+def _against_notes(rows: pd.DataFrame) -> list[str]:
+    """Say what the marks on accuracies mean, or what they would need."""
+    compared = rows.groupby(SAME_TEST, dropna=False)["n"].transform("size") > 1
+    if not compared.any():
+        return []
+    found = rows["against_best"]
+    if found.isna().all():
+        return [f"which accuracies are distinguishable from the best cannot be said: that takes {CLAIM_SEEDS} seeds of "
+                "at least two rows with the same data and split."]  # fmt: skip
+    text = ("= accuracy not distinguishable from the best with the same data and split; one with neither = nor * is "
+            "(paired t by seed, Holm over all pairs of rows compared: 5% for the whole table).")  # fmt: skip
+    unknown = " ? not tested: fewer than 5 seeds in common with the best of those that have them, or at chance."
+    return [text + (unknown if found.isna().any() else "")]
 
 
 def _seeds_notes(rows: pd.DataFrame) -> list[str]:
@@ -335,7 +285,7 @@ def _failure_lines(summary: pd.DataFrame) -> list[str]:
     """List what failed or is unsupported, rows with the same backend, architecture and reason in one line."""
     bad = summary[summary["failures"].notna()].reset_index(drop=True)
     where: dict[tuple[str, str], list[str]] = {}
-    for name, reason in zip(_names(bad), bad["failures"], strict=True):
+    for name, reason in zip(row_names(bad), bad["failures"], strict=True):
         head, _, more = name.partition(" (")
         where.setdefault((head, reason), []).append(more.removesuffix(")"))
     lines = []

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.base import Array, Backend, Diverged, Epoch, Network, Runtime, Weights
+from backends.base import Array, Backend, Diverged, Epoch, Network, Runtime, Stopping, Weights
 from common.data import Dataset
 from common.initial import epochs, initial_weights
 from common.inputs import TrialData, load_inputs
@@ -47,7 +47,7 @@ FIGURES = (
     *("startup_s", "import_s", "data_s", "build_s", "first_step_s", "fit_s", "epoch_s", "evaluate_s", "save_s"),
     *("trial_s", "harness_s", "latency_ms_p50", "latency_ms_p95", "throughput_per_s", "model_bytes"),
     *("idle_memory_mb", "peak_memory_mb", "memory_rise_mb", "memory_method", "device_memory_mb", "cpu_s"),
-    *("energy_j", "energy_method"),
+    *("energy_j", "energy_method", "differs"),
 )
 """The measured columns of a record, in the order of ``tables/trials.csv``; units are in the names."""
 
@@ -87,7 +87,11 @@ def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fres
     network = network_of(trial, data.inputs["train"].shape[1:], dataset.n_classes)
     with fenced(backend.synchronise) as clock:
         backend.build(network)
-        initial = initial_weights(backend.weight_specs(), network, trial.seed)
+        if network.native:
+            initial = backend.get_weights()
+            record["differs"] = [f"{subject}: {what}" for subject, what in backend.native.items()]
+        else:
+            initial = initial_weights(backend.weight_specs(), network, trial.seed)
         backend.set_weights(initial)
     record["build_s"] = clock.seconds
     prepared = backend.prepare(data.inputs["train"], data.labels["train"])
@@ -119,7 +123,7 @@ _PARTS = {"train": "train", "val": "validation", "test": "test"}
 def network_of(trial: Trial, input_shape: tuple[int, ...], classes: int) -> Network:
     """Return what a trial asks a backend to build."""
     own_draws = int(generator("framework", trial.seed).integers(2**31))
-    return Network(trial.architecture, input_shape, classes, trial.training, own_draws)
+    return Network(trial.architecture, input_shape, classes, trial.training, own_draws, trial.protocol)
 
 
 def _first_step(trial: Trial, backend: Backend, prepared: Any, rows: int) -> float:
@@ -148,7 +152,7 @@ class _Fit:
         plan = epochs(self.trial.training, len(self.data.labels["train"]), self.trial.seed)
         self.meter.resume()
         self.backend.fit(prepared, plan, self._epoch_end)
-        if self.best is not None:
+        if self.best is not None and self.stopping.restore_best:
             self.backend.set_weights(self.best)
 
     def _epoch_end(self, train_loss: float) -> bool:
@@ -160,34 +164,56 @@ class _Fit:
         for name, value in {**figures, "val_accuracy": found["accuracy"], "val_log_loss": found["log_loss"]}.items():
             self.history.setdefault(name, []).append(value)
         if not math.isfinite(train_loss):
-            raise Diverged(f"the training loss was {train_loss} in epoch {len(self.history['train_loss'])}")
+            raise Diverged(f"the training loss was {train_loss} in epoch {self.epoch}")
         stop = self._out_of_patience()
         self.meter.resume()
         return stop
 
+    @property
+    def stopping(self) -> Stopping:
+        """The rule of early stopping: the same for every framework, or in the native protocol its own."""
+        return self.backend.stopping if self.trial.protocol == "native" else Stopping()
+
     def _out_of_patience(self) -> bool:
-        """Decide early stopping from the validation log loss, the same figures for every framework."""
+        """Decide early stopping, from validation figures alone."""
         patience = self.trial.training.early_stopping_patience
         if patience is None:
             return False
-        if self.best_epoch == len(self.history["val_log_loss"]):
+        if self.best_epoch == self.epoch and self.stopping.restore_best:
             self.best = self.backend.get_weights()
-        return len(self.history["val_log_loss"]) - self.best_epoch >= patience
+        return self.epoch - self.best_epoch >= patience
+
+    @property
+    def epoch(self) -> int:
+        """The last finished epoch, counted from 1."""
+        return len(self.history["train_loss"])
 
     @property
     def best_epoch(self) -> int:
-        """The epoch, counted from 1, whose weights are the result."""
-        losses = self.history["val_log_loss"]
-        return len(losses) if self.trial.training.early_stopping_patience is None else int(np.argmin(losses)) + 1
+        """The best epoch so far by the rule of early stopping, counted from 1; without it, the last."""
+        if self.trial.training.early_stopping_patience is None:
+            return self.epoch
+        sign = 1 if self.stopping.monitor == "val_accuracy" else -1
+        values = [sign * value for value in self.history[self.stopping.monitor]]
+        best = 0
+        for number, value in enumerate(values):
+            if value > values[best] + self.stopping.least:
+                best = number
+        return best + 1
+
+    @property
+    def final_epoch(self) -> int:
+        """The epoch whose weights are the result, counted from 1."""
+        return self.best_epoch if self.stopping.restore_best else self.epoch
 
     def figures(self) -> Record:
         """Return what the record says of the training."""
-        index = self.best_epoch - 1
+        index = self.final_epoch - 1
         joules, method = self.meter.energy()
         return {
             **{name: self.history[name][index] for name in ("train_loss", "val_accuracy", "val_log_loss")},
             "epochs": len(self.meter.epoch_s),
-            "best_epoch": self.best_epoch,
+            "best_epoch": self.final_epoch,
             "fit_s": self.meter.fit_s,
             "epoch_s": statistics.median(self.meter.epoch_s),
             "cpu_s": self.meter.cpu_s,

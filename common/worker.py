@@ -40,6 +40,8 @@ def main() -> None:
         request = json.loads(line)
         if "profile" in request:
             _send(replies, _profile(backend, request["profile"]))
+        elif "trace" in request:
+            _send(replies, _trace(backend, request["trace"]))
         else:
             _send(replies, {**_run(backend, request, fresh), "import_s": import_s, "settings": backend.settings()})
             fresh = False
@@ -88,6 +90,15 @@ def _profile(backend: Any, request: dict[str, Any]) -> dict[str, Any]:
     trial = Trial.model_validate_json(json.dumps(request["trial"]))
     backend.build(network_of(trial, tuple(request["input_shape"]), request["classes"]))
     return {"layers": [dataclasses.asdict(layer) for layer in backend.layers()]}
+
+
+def _trace(backend: Any, request: dict[str, Any]) -> dict[str, Any]:
+    from common.parity import trace
+    from config import Trial
+
+    trial = Trial.model_validate_json(json.dumps(request["trial"]))
+    dataset = _dataset(request["source"], request["data_dir"])
+    return trace(trial, backend, dataset, request["steps"], Path(request["directory"]))
 
 
 def _send(replies: TextIO, message: dict[str, Any]) -> None:

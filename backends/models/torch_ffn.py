@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from backends.models.torch_layers import BatchNorm
 from config import Activation, FeedForward
 
 _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
@@ -24,15 +25,19 @@ _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 }
 
 
-def feed_forward(spec: FeedForward, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    """Return the network of `spec`: (rows, *input_shape) to logits (rows, classes)."""
+def feed_forward(spec: FeedForward, input_shape: tuple[int, ...], classes: int, native: bool) -> nn.Module:
+    """Return the network of `spec`: (rows, *input_shape) to logits (rows, classes).
+
+    Parameters
+    ----------
+    native : take PyTorch's own batch normalization instead of the one that computes as Keras's does.
+    """
     parts: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     width = math.prod(input_shape)
     for number, (size, activation) in enumerate(zip(spec.hidden_layer_sizes, spec.activations, strict=True)):
         parts[f"hidden_{number}"] = nn.Linear(width, size)
         if spec.batch_norm:
-            # Keras's defaults; PyTorch's momentum is the share of the new value, Keras's that of the old
-            parts[f"batch_norm_{number}"] = nn.BatchNorm1d(size, eps=1e-3, momentum=0.01)
+            parts[f"batch_norm_{number}"] = nn.BatchNorm1d(size) if native else BatchNorm(size)
         parts[f"activation_{number}"] = _ACTIVATIONS[activation]()
         if spec.dropout:
             parts[f"dropout_{number}"] = nn.Dropout(spec.dropout)

@@ -1,0 +1,298 @@
+"""Keras's engines: what each needs to start, and its epoch of training and prediction, compiled as it compiles.
+
+All three compute the same: Keras's layers, loss and optimizer, and the engine's own gradients. Importing this module
+imports Keras, whose engine is fixed by then.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from backends.base import Array, Epoch
+
+ENGINE = keras.config.backend()
+if ENGINE == "tensorflow":
+    import tensorflow as tf
+elif ENGINE == "jax":
+    import jax
+else:
+    import torch
+
+
+class Loop(ABC):
+    """One network's training and prediction on one engine; the static methods speak of the engine itself.
+
+    Attributes
+    ----------
+    penalty : what the loss adds for each squared entry of a kernel.
+    kernels : places of the kernels among the trainable variables.
+    """
+
+    def __init__(self, model: keras.Model, optimizer: keras.Optimizer, batch_size: int, penalty: float) -> None:
+        self.model, self.optimizer, self.batch_size, self.penalty = model, optimizer, batch_size, penalty
+        trainable = model.trainable_variables
+        self.kernels = [place for place, variable in enumerate(trainable) if variable.path.endswith("kernel")]
+
+    @staticmethod
+    @abstractmethod
+    def start(threads: int) -> None:
+        """Give the engine its threads, before it computes anything."""
+
+    @staticmethod
+    @abstractmethod
+    def settings() -> dict[str, Any]:
+        """Return what the engine says of its ``threads`` (None where it does not) and ``denormals``."""
+
+    @staticmethod
+    @abstractmethod
+    def gpu() -> str | None:
+        """Return the name of the GPU that the engine computes on; None where it is the host."""
+
+    @staticmethod
+    @abstractmethod
+    def block() -> None:
+        """Wait for all that the engine was asked to compute."""
+
+    @staticmethod
+    @abstractmethod
+    def peak_memory_mb() -> float:
+        """Return the GPU's peak memory since :meth:`reset_peak_memory`."""
+
+    @staticmethod
+    @abstractmethod
+    def reset_peak_memory() -> None:
+        """Begin to measure the GPU's peak memory anew, where the engine can."""
+
+    def reseed(self, seed: int) -> None:
+        """Start dropout's draws anew, each layer with a stream of its own."""
+        states = [variable for variable in self.model.non_trainable_variables if "seed_generator" in variable.path]
+        for number, state in enumerate(states):
+            drawn = np.random.SeedSequence((seed, number)).generate_state(1)[0] >> 1  # below 2**31
+            state.assign(np.array([drawn, 0], state.dtype))
+
+    def loss(self, logits: Any, targets: Any, trainable: list[Any]) -> Any:
+        """Return the mean cross-entropy of a batch, with its penalty."""
+        loss = ops.mean(ops.categorical_crossentropy(targets, logits, from_logits=True))
+        for place in self.kernels if self.penalty else ():
+            loss = loss + self.penalty * ops.sum(ops.square(trainable[place]))
+        return loss
+
+    def train_epoch(self, data: tuple[Any, Any], epoch: Epoch) -> float:
+        """Take one pass over inputs and targets; return the mean over rows of the batches' losses."""
+        rows, size = len(epoch.order), self.batch_size
+        full, most = rows // size, max(1, len(data[0]) // size)
+        # Two shapes at most, so that engines which compile for a shape do so in the first step and never again: the
+        # whole batches of an epoch, however many of them are taken, and the last one, which has fewer rows.
+        batches = np.zeros((most, size), epoch.order.dtype)
+        rates = np.zeros(most, keras.config.floatx())
+        batches[:full], rates[:full] = epoch.order[: full * size].reshape(full, size), epoch.learning_rates[:full]
+        total = size * self.steps(*data, batches, rates, full) if full else 0.0
+        if rows % size:
+            rate = epoch.learning_rates[full:].astype(rates.dtype)
+            total += rows % size * self.steps(*data, epoch.order[None, full * size :], rate, 1)
+        return total / rows
+
+    @abstractmethod
+    def steps(self, inputs: Any, targets: Any, batches: Array, rates: Array, count: int) -> float:
+        """Take a step for each of the first `count` rows of `batches` (steps, batch size); return their losses' sum."""
+
+    @abstractmethod
+    def predict(self, inputs: Array) -> Array:
+        """Return class probabilities of (rows, *input_shape)."""
+
+
+class TensorFlowLoop(Loop):
+    """All steps as one XLA program; TensorFlow's own graph executor takes 1.4 to 1.9 times as long on a CPU."""
+
+    def __init__(self, model: keras.Model, optimizer: keras.Optimizer, batch_size: int, penalty: float) -> None:
+        super().__init__(model, optimizer, batch_size, penalty)
+        self.compiled_steps = tf.function(self._steps, jit_compile=True)
+        signature = [tf.TensorSpec(model.input_shape, keras.config.floatx())]
+        self._probabilities = tf.function(
+            lambda inputs: tf.nn.softmax(model(inputs, training=False)), input_signature=signature
+        )
+
+    @staticmethod
+    def start(threads: int) -> None:
+        tf.get_logger().setLevel("ERROR")  # it warns that every network is traced anew, as it should be
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)  # a second pool would be threads unasked for
+
+    @staticmethod
+    def settings() -> dict[str, Any]:
+        below_normal = tf.constant(1.5e-38) * 0.5  # kept, it would be 7.5e-39
+        threads = tf.config.threading.get_intra_op_parallelism_threads()
+        return {"threads": threads, "denormals": "flushed" if float(below_normal) == 0 else "kept"}
+
+    @staticmethod
+    def gpu() -> str | None:
+        gpus = tf.config.list_physical_devices("GPU")
+        return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")) if gpus else None
+
+    @staticmethod
+    def block() -> None:
+        tf.test.experimental.sync_devices()
+
+    @staticmethod
+    def peak_memory_mb() -> float:
+        return float(tf.config.experimental.get_memory_info("GPU:0")["peak"]) / 1e6
+
+    @staticmethod
+    def reset_peak_memory() -> None:
+        tf.config.experimental.reset_memory_stats("GPU:0")
+
+    def _steps(self, inputs: Any, targets: Any, batches: Any, rates: Any, count: Any) -> Any:
+        optimizer = self.optimizer
+        variables = [variable.value for variable in self.model.trainable_variables]
+        total = tf.zeros((), tf.float64)
+        for step in tf.range(count):
+            rows = batches[step]
+            optimizer.learning_rate.assign(rates[step])
+            with tf.GradientTape() as tape:
+                logits = self.model(tf.gather(inputs, rows), training=True)
+                loss = self.loss(logits, tf.gather(targets, rows), variables)
+            optimizer.apply(tape.gradient(loss, variables))
+            total += tf.cast(loss, tf.float64)
+        return total
+
+    def steps(self, inputs: Any, targets: Any, batches: Array, rates: Array, count: int) -> float:
+        return float(self.compiled_steps(inputs, targets, batches, rates, tf.constant(count)))
+
+    def predict(self, inputs: Array) -> Array:
+        return np.asarray(self._probabilities(inputs).numpy())
+
+
+class JaxLoop(Loop):
+    """All steps as one loop, whose state goes back into Keras's variables afterwards."""
+
+    def __init__(self, model: keras.Model, optimizer: keras.Optimizer, batch_size: int, penalty: float) -> None:
+        super().__init__(model, optimizer, batch_size, penalty)
+        # the learning rate is one of the optimizer's variables
+        self._rate = [variable is optimizer.learning_rate for variable in optimizer.variables].index(True)
+        self.compiled_steps = jax.jit(self._steps, donate_argnums=0)
+        self._probabilities = jax.jit(
+            lambda trainable, others, inputs: jax.nn.softmax(model.stateless_call(trainable, others, inputs)[0])
+        )
+
+    @staticmethod
+    def start(threads: int) -> None:
+        pass  # XLA reads the size of its pool from the environment
+
+    @staticmethod
+    def settings() -> dict[str, Any]:
+        below_normal = jax.jit(lambda x: x * np.float32(0.5))(np.float32(1.5e-38))  # kept, it would be 7.5e-39
+        return {"threads": None, "denormals": "flushed" if float(below_normal) == 0 else "kept"}
+
+    @staticmethod
+    def gpu() -> str | None:
+        device = jax.devices()[0]
+        return str(device.device_kind) if device.platform == "gpu" else None
+
+    @staticmethod
+    def block() -> None:
+        jax.block_until_ready(jax.live_arrays())
+
+    @staticmethod
+    def peak_memory_mb() -> float:
+        return float(jax.devices()[0].memory_stats()["peak_bytes_in_use"]) / 1e6
+
+    @staticmethod
+    def reset_peak_memory() -> None:
+        pass  # JAX's peak is the process's
+
+    def _variables(self) -> tuple[list[Any], list[Any], list[Any]]:
+        return self.model.trainable_variables, self.model.non_trainable_variables, self.optimizer.variables
+
+    def _values(self) -> list[list[Any]]:
+        return [[variable.value for variable in group] for group in self._variables()]
+
+    def _steps(self, state: Any, inputs: Any, targets: Any, batches: Any, rates: Any, count: Any) -> Any:
+        def loss(trainable: Any, others: Any, rows: Any) -> Any:
+            logits, others = self.model.stateless_call(trainable, others, inputs[rows], training=True)
+            return self.loss(logits, targets[rows], trainable), others
+
+        def step(number: Any, carried: Any) -> Any:
+            (trainable, others, slots), losses = carried
+            slots[self._rate] = rates[number]
+            (value, others), gradients = jax.value_and_grad(loss, has_aux=True)(trainable, others, batches[number])
+            trainable, slots = self.optimizer.stateless_apply(slots, gradients, trainable)
+            return [trainable, others, slots], losses.at[number].set(value)
+
+        return jax.lax.fori_loop(0, count, step, (state, jax.numpy.zeros_like(rates)))
+
+    def steps(self, inputs: Any, targets: Any, batches: Array, rates: Array, count: int) -> float:
+        state, losses = self.compiled_steps(self._values(), inputs, targets, batches, rates, count)
+        for variables, values in zip(self._variables(), state, strict=True):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+        return float(np.asarray(losses, np.float64).sum())
+
+    def predict(self, inputs: Array) -> Array:
+        # compiled for every number of rows it meets: padded to powers of two there are few
+        rows = 1 << (len(inputs) - 1).bit_length()
+        padded = np.concatenate([inputs, np.zeros((rows - len(inputs), *inputs.shape[1:]), inputs.dtype)])
+        return np.asarray(self._probabilities(*self._values()[:2], padded))[: len(inputs)]
+
+
+class TorchLoop(Loop):
+    """A Python loop over eager steps."""
+
+    def __init__(self, model: keras.Model, optimizer: keras.Optimizer, batch_size: int, penalty: float) -> None:
+        super().__init__(model, optimizer, batch_size, penalty)
+
+    @staticmethod
+    def start(threads: int) -> None:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(True)  # as TensorFlow and XLA do of their own accord
+
+    @staticmethod
+    def settings() -> dict[str, Any]:
+        return {"threads": torch.get_num_threads(), "denormals": "flushed"}
+
+    @staticmethod
+    def gpu() -> str | None:
+        return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+
+    @staticmethod
+    def block() -> None:
+        if TorchLoop.gpu():
+            torch.cuda.synchronize()
+
+    @staticmethod
+    def peak_memory_mb() -> float:
+        return float(torch.cuda.max_memory_allocated()) / 1e6
+
+    @staticmethod
+    def reset_peak_memory() -> None:
+        torch.cuda.reset_peak_memory_stats()
+
+    def reseed(self, seed: int) -> None:
+        torch.manual_seed(seed)  # here Keras's dropout draws from PyTorch's one stream, whatever its seed
+
+    def steps(self, inputs: Any, targets: Any, batches: Array, rates: Array, count: int) -> float:
+        optimizer = self.optimizer
+        variables = [variable.value for variable in self.model.trainable_variables]
+        total = torch.zeros((), dtype=torch.float64, device=inputs.device)
+        orders = torch.as_tensor(batches[:count], device=inputs.device)
+        for rows, rate in zip(orders, rates[:count].tolist(), strict=True):
+            loss = self.loss(self.model(inputs[rows], training=True), targets[rows], variables)
+            gradients = torch.autograd.grad(loss, variables)
+            with torch.no_grad():
+                optimizer.learning_rate = rate
+                optimizer.apply(gradients)
+                total += loss  # read once an epoch: .item() here would wait for the device
+        return float(total)
+
+    def predict(self, inputs: Array) -> Array:
+        with torch.inference_mode():
+            return np.asarray(ops.softmax(self.model(ops.convert_to_tensor(inputs), training=False)).cpu().numpy())
+
+
+_LOOPS: dict[str, type[Loop]] = {"tensorflow": TensorFlowLoop, "jax": JaxLoop, "torch": TorchLoop}
+LOOP = _LOOPS[ENGINE]
+"""The loop of the engine that Keras runs on in this process."""

@@ -1,0 +1,245 @@
+"""Keras 3 on TensorFlow, PyTorch or JAX: any architecture of ``backends/models/keras_*.py``, in compiled epochs."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
+
+import numpy as np
+
+from backends.base import Array, Backend, Capability, Epoch, Layer, Network, Runtime, Stopping, Weights, WeightSpec
+from backends.models import module, offered
+from config import Activation, FeedForward, UserError
+
+if TYPE_CHECKING:
+    import keras
+
+_CHUNK = 4096
+"""Rows predicted at once: bounds the memory of prediction, not its result."""
+
+_INITIALIZERS = {
+    "kernel": "glorot_uniform",
+    "bias": "zeros",
+    "gamma": "ones",
+    "beta": "zeros",
+    "moving_mean": "zeros",
+    "moving_variance": "ones",
+}
+
+
+class KerasBackend(Backend):
+    """Keras networks with Keras's own layers, loss and optimizers, and the engine's gradients."""
+
+    engines = ("tensorflow", "torch", "jax")
+    packages = ("keras", "tensorflow", "torch", "jax")
+    capability = Capability(
+        expresses=frozenset(
+            {"architecture:ffn", "mixed_activations", "dropout", "batch_norm", "l2", "label_smoothing"}
+            | {"early_stopping", "two_classes"}
+            | {"precision:float32", "precision:float64", "device:auto", "device:cpu", "device:cuda"}
+            | {"optimizer:sgd", "optimizer:adam", "optimizer:adamw"}
+            | {"schedule:step", "schedule:cosine", "schedule:one_cycle"}
+            | {f"activation:{name}" for name in get_args(Activation)}
+            | offered("keras")
+        ),
+        refuses={
+            "architecture": "this architecture is written in PyTorch alone",
+            "vector_input": "it needs images, and PCA leaves none",
+        },
+    )
+
+    native: ClassVar = {
+        "initial weights": "Glorot uniform for kernels, zeros for biases, as matched has them, but drawn by Keras",
+        "epsilon": "1e-7 unless given (Adam, AdamW)",
+        "l2": "lambda * |W|^2 on kernels, without the half",
+        "weight decay": "on all parameters (AdamW)",
+        "early stopping": "validation loss; the last epoch's weights remain",
+    }
+    stopping = Stopping(restore_best=False)
+
+    @classmethod
+    def environment(cls, runtime: Runtime) -> dict[str, str]:
+        engine = runtime.engine or cls.engines[0]
+        variables = {"KERAS_BACKEND": engine, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        if engine == "jax":
+            # the size of XLA's pool has no other setting; with one thread it hands nothing over
+            variables |= {"NPROC": str(runtime.threads)}
+            variables |= {"JAX_ENABLE_X64": "1"} if runtime.precision == "float64" else {}
+        if runtime.device == "cpu":
+            return variables | {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+        # memory as it is used, not the whole GPU's; float32 products in float32, as PyTorch's are
+        variables |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+        return variables | {"NVIDIA_TF32_OVERRIDE": "0", "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
+
+    def start(self) -> None:
+        global keras
+        import keras
+        from keras.src.backend.common import dtypes
+        from keras.src.utils import module_utils
+
+        from backends.keras_loops import ENGINE, LOOP
+
+        keras.config.set_floatx(self.runtime.precision)
+        if self.runtime.precision == "float64":
+            # else Keras takes products of float64 in float32 on PyTorch and JAX
+            dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
+        if ENGINE != "tensorflow":
+            # else the first save imports all of TensorFlow, to ask whether a layer's options are of its types
+            module_utils.tensorflow._available = False
+        self._engine = LOOP
+        self._engine.start(self.runtime.threads)
+        self._gpu = self._engine.gpu()
+        if self.runtime.device == "cuda" and self._gpu is None:
+            raise UserError(f"device: 'cuda' was asked for, and Keras on {ENGINE} sees no GPU here; use --device cpu")
+
+    def settings(self) -> dict[str, Any]:
+        return {**self._engine.settings(), "device": self._gpu or "cpu", "engine": keras.config.backend()}
+
+    def build(self, network: Network) -> None:
+        architecture, shape, classes = network.architecture, network.input_shape, network.classes
+        self._forget()
+        random.seed(network.seed)  # where Keras takes the seeds of its initializers from
+        if isinstance(architecture, FeedForward):
+            from backends.models.keras_ffn import feed_forward
+
+            model = feed_forward(architecture, shape, classes)
+        else:
+            models = module("keras", architecture.name)
+            model = models.build(architecture.name, architecture.options, shape, classes)
+        missing = [weight.path for weight in model.weights if _leaf(weight) not in _INITIALIZERS]
+        if missing:
+            raise TypeError(f"{architecture.label}: no initializer is declared for {', '.join(missing)}")
+        self._network, self._model = network, model
+        self._optimizer = self._make_optimizer()
+        training = network.training
+        penalty = training.l2 * (1 if network.native else 0.5)
+        self._loop = self._engine(model, self._optimizer, training.batch_size, penalty)
+
+    def _forget(self) -> None:
+        """Free the last network before Keras collects garbage: a process builds many."""
+        if hasattr(self, "_loop"):
+            del self._loop, self._optimizer, self._model
+        keras.utils.clear_session()
+        if self._gpu:
+            self._engine.reset_peak_memory()
+
+    def _make_optimizer(self) -> keras.Optimizer:
+        training, native = self._network.training, self._network.native
+        # Keras takes a Python float through float32 on its way to float64, a NumPy one not
+        number = np.float64 if self.runtime.precision == "float64" else float
+        rate, epsilon = training.learning_rate, training.epsilon or (1e-7 if native else 1e-8)
+        moments = {"beta_1": number(training.beta_1), "beta_2": number(training.beta_2), "epsilon": number(epsilon)}
+        optimizer: keras.Optimizer
+        if training.optimizer == "sgd":
+            optimizer = keras.optimizers.SGD(rate, number(training.momentum), training.nesterov)
+        elif training.optimizer == "adam":
+            optimizer = keras.optimizers.Adam(rate, **moments)
+        else:
+            optimizer = keras.optimizers.AdamW(rate, number(training.weight_decay), **moments)
+            if not native:
+                others = [weight for weight in self._model.trainable_variables if _leaf(weight) != "kernel"]
+                optimizer.exclude_from_weight_decay(others)
+        optimizer.build(self._model.trainable_variables)
+        return optimizer
+
+    def weight_specs(self) -> list[WeightSpec]:
+        return [
+            WeightSpec(name, shape, _INITIALIZERS[_leaf(weight)], weight.trainable)
+            for name, weight, shape in _canonical(self._model)
+        ]
+
+    def get_weights(self) -> Weights:
+        # np.array copies: PyTorch's and JAX's arrays on the CPU are views
+        return {
+            name: np.array(keras.ops.convert_to_numpy(weight)).reshape(shape)
+            for name, weight, shape in _canonical(self._model)
+        }
+
+    def set_weights(self, weights: Weights) -> None:
+        for name, weight, _ in _canonical(self._model):
+            weight.assign(np.array(weights[name], weight.dtype).reshape(weight.shape))
+        for slot in self._optimizer.variables:
+            slot.assign(np.zeros(slot.shape, slot.dtype))
+        self._loop.reseed(self._network.seed)
+
+    def prepare(self, inputs: Array, labels: Array) -> tuple[Any, Any]:
+        smoothing, classes = self._network.training.label_smoothing, self._network.classes
+        targets = np.eye(classes)[labels] * (1 - smoothing) + smoothing / classes
+        arrays = (np.asarray(part, self.runtime.precision) for part in (inputs, targets))
+        x, y = (keras.ops.convert_to_tensor(part) for part in arrays)
+        return x, y
+
+    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float], bool]) -> None:
+        for epoch in epochs:
+            if on_epoch_end(self._loop.train_epoch(data, epoch)):
+                return
+
+    def predict_proba(self, inputs: Array) -> Array:
+        x = np.asarray(inputs, self.runtime.precision)
+        chunks = [self._loop.predict(x[start : start + _CHUNK]) for start in range(0, max(len(x), 1), _CHUNK)]
+        return np.concatenate(chunks) if len(chunks) > 1 else chunks[0]
+
+    def save(self, stem: Path) -> Path:
+        path = stem.with_suffix(".keras")
+        self._model.save(path)  # never compiled, the model has no optimizer to save
+        return path
+
+    def load(self, path: Path) -> None:
+        # the arrays alone: nothing that the file says of layers is made, let alone run
+        self._model.load_weights(path)
+        self.set_weights(self.get_weights())
+
+    def layers(self) -> list[Layer]:
+        return [
+            Layer(leaf.name, type(leaf).__name__, leaf.output.shape[1:], _count(leaf.trainable_weights), _flops(leaf))
+            for leaf in _leaves(self._model)
+        ]
+
+    def synchronise(self) -> None:
+        self._engine.block()
+
+    def device_memory_mb(self) -> float | None:
+        return self._engine.peak_memory_mb() if self._gpu else None
+
+
+def _leaf(weight: keras.Variable) -> str:
+    return str(weight.path).rpartition("/")[2]
+
+
+def _leaves(model: keras.Model) -> Iterator[keras.Layer]:
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _leaves(layer)
+        elif not isinstance(layer, keras.layers.InputLayer):
+            yield layer
+
+
+def _canonical(model: keras.Model) -> Iterator[tuple[str, keras.Variable, tuple[int, ...]]]:
+    """Yield each array's canonical name, its variable and its canonical shape, Keras's own but of depthwise kernels."""
+    depthwise = {id(leaf.kernel) for leaf in _leaves(model) if isinstance(leaf, keras.layers.DepthwiseConv2D)}
+    for weight in model.weights:
+        shape = tuple(weight.shape)
+        # as a convolution in groups of one channel
+        yield weight.path, weight, (*shape[:2], 1, shape[2] * shape[3]) if id(weight) in depthwise else shape
+
+
+def _count(weights: list[keras.Variable]) -> int:
+    return sum(math.prod(weight.shape) for weight in weights)
+
+
+def _flops(leaf: keras.Layer) -> int:
+    if not isinstance(leaf, keras.layers.Dense | keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+        return 0
+    positions = math.prod(leaf.output.shape[1:-1])
+    return int(2 * positions * math.prod(leaf.kernel.shape))
+
+
+if __name__ == "__main__":
+    import sys
+
+    from compare import main
+
+    raise SystemExit(main(["--backend", "keras", *sys.argv[1:]]))

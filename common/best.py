@@ -1,0 +1,82 @@
+"""Which rows of a table can be told apart from the best of their group, without claiming it too often."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.stats import ALPHA, CLAIM_SEEDS, holm, t_tests
+
+
+@dataclass(frozen=True)
+class Against:
+    """What a row's scores say against the best row: a word, and the adjusted p-value; None where it was not tested."""
+
+    verdict: Literal["best", "not told apart", "told apart"] | None = None
+    p: float | None = None
+
+
+def against_best(groups: Sequence[NDArray[np.float64]]) -> list[list[Against]]:
+    """Say which rows of a table can be told apart from the best row of their group.
+
+    Which row is best is itself chance, and comparing all others with the luckiest of many equal rows would claim a
+    difference far too often. So every pair of rows in a group is tested, paired t by seed, with Holm's adjustment
+    over all pairs of all groups: whichever row turns out best, its pairs are among them, and in a table without
+    any difference the probability of claiming one is 5% at most. Rows equal in every seed (the same network in
+    two frameworks) are one row to the tests.
+
+    Parameters
+    ----------
+    groups : for each group scores, (seeds, rows), higher is better, NaN where a seed is missing.
+
+    Returns
+    -------
+    list of list of Against
+        For each group and row. Best is the highest mean among rows of five seeds; a row with fewer than five seeds
+        (:data:`CLAIM_SEEDS`), or fewer in common with the best, is not tested.
+    """
+    tested = [_all_pairs(scores) for scores in groups]
+    adjusted = iter(holm(p for pairs, _ in tested for p in pairs.values()))
+    found = []
+    for scores, (pairs, same_as) in zip(groups, tested, strict=True):
+        of_pair = dict(zip(pairs, itertools.islice(adjusted, len(pairs)), strict=True))
+        found.append(_against(scores, of_pair, same_as))
+    return found
+
+
+def _all_pairs(scores: NDArray[np.float64]) -> tuple[dict[frozenset[int], float], list[int | None]]:
+    """Return p-values by pair of rows, and for each row the first that it equals; None for one with few seeds."""
+    first: dict[Any, int] = {}
+    same_as: list[int | None] = []
+    for at, column in enumerate(scores.T):
+        enough = (~np.isnan(column)).sum() >= CLAIM_SEEDS
+        same_as.append(first.setdefault(column.tobytes(), at) if enough else None)
+    pairs = list(itertools.combinations(first.values(), 2))
+    if not pairs:
+        return {}, same_as
+    differences = scores[:, [i for i, _ in pairs]] - scores[:, [j for _, j in pairs]]
+    shared = (~np.isnan(differences)).sum(axis=0) >= CLAIM_SEEDS
+    ps = t_tests(differences)
+    return {frozenset(pair): float(p) for pair, p, ok in zip(pairs, ps, shared, strict=True) if ok}, same_as
+
+
+def _against(
+    scores: NDArray[np.float64], of_pair: dict[frozenset[int], float | None], same_as: list[int | None]
+) -> list[Against]:
+    rows = [row for row in same_as if row is not None]
+    if len(rows) < 2:
+        return [Against() for _ in same_as]
+    best = max(rows, key=lambda row: float(np.nanmean(scores[:, row])))
+    found = []
+    for at, row in enumerate(same_as):
+        p = None if row is None else 1.0 if row == best else of_pair.get(frozenset((row, best)))
+        if p is None:
+            found.append(Against())
+        else:
+            found.append(Against("best" if at == best else "told apart" if p < ALPHA else "not told apart", p))
+    return found

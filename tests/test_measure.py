@@ -1,0 +1,376 @@
+"""Every measured figure against a known answer: memory allocated, a sleep, a doubled width, a scripted loss curve."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import backends
+from backends.base import Array, Backend, Runtime
+from common import data, measure
+from common.measure import WATTS_PER_CPU_SECOND, PeakMemory, TrainingMeter, fenced, inference
+from common.trial import run_trial, scores
+from config import Trial
+from tests.command import call, records, study
+from tests.fake_backend import FAULTS, FakeBackend
+
+
+def digits_trial(architecture: str, **training: Any) -> Trial:
+    settings = {"epochs": 4, "batch_size": 32, "optimizer": "sgd", "learning_rate": 0.5, **training}
+    fields = {"backend": "fake", "architecture": architecture, "dataset": "digits", "rows": 300, "training": settings}
+    return Trial.model_validate(fields)
+
+
+def run(trial: Trial, backend: Backend, directory: Path) -> dict[str, Any]:
+    record = run_trial(trial, backend, data.load("digits"), directory, fresh=False)
+    assert record["status"] == "ok", record["error"]
+    return record
+
+
+# Times
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Records of trials that hold 200 MB, that sleep in each epoch, and that do neither, each in a fresh process."""
+    folder = tmp_path_factory.mktemp("measured")
+    faults = {"ffn:1": "allocate:200", "ffn:2": "sleep:0.2", "ffn:3": "predict:0.1"}
+    path = study(folder, architecture=[*faults, "ffn:4"], training={"epochs": 4})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FAULTS, json.dumps(faults))
+        assert call("--study", path, "--results", folder / "results").status == 0
+    return {record["architecture"]: record for record in records(folder / "results")}
+
+
+def test_200_mb_allocated_are_200_mb_of_rise(measured: dict[str, dict[str, Any]]) -> None:
+    holding, plain = measured["ffn:1"], measured["ffn:4"]
+    assert 190 < holding["memory_rise_mb"] < 260
+    assert plain["memory_rise_mb"] < 60
+    assert holding["peak_memory_mb"] - holding["idle_memory_mb"] == pytest.approx(holding["memory_rise_mb"])
+    assert holding["idle_memory_mb"] == pytest.approx(plain["idle_memory_mb"], abs=60)
+    assert holding["memory_method"] in ("VmHWM", "sampled")
+
+
+def test_sleep_in_each_epoch_is_fit_time(measured: dict[str, dict[str, Any]]) -> None:
+    asleep = measured["ffn:2"]
+    assert 0.2 <= asleep["epoch_s"] < 0.6
+    assert 4 * 0.2 <= asleep["fit_s"] < 4 * 0.6
+    assert 0.2 <= asleep["first_step_s"] < 0.6
+    assert asleep["cpu_s"] < 0.4, "sleeping is no CPU time"
+    assert asleep["trial_s"] >= asleep["fit_s"] + asleep["first_step_s"] + asleep["evaluate_s"]
+    assert measured["ffn:4"]["fit_s"] < 0.4
+
+
+def test_evaluation_is_not_in_fit_time(measured: dict[str, dict[str, Any]]) -> None:
+    slow = measured["ffn:3"]
+    assert slow["fit_s"] < 0.4 <= slow["evaluate_s"]
+    assert slow["first_step_s"] < 0.4
+    assert 100 <= slow["latency_ms_p50"] <= slow["latency_ms_p95"] < 1000
+    assert 1024 / 0.5 < slow["throughput_per_s"] <= 1024 / 0.1
+
+
+def test_every_figure_is_there_for_a_sound_trial(measured: dict[str, dict[str, Any]]) -> None:
+    record = measured["ffn:4"]
+    null = {name for name, value in record.items() if value is None}
+    not_asked_for = {"engine", "rows", "input_size", "pca", "epsilon"}
+    assert null <= not_asked_for | {"error", "device_memory_mb", "differs"}
+
+
+class Tape:
+    """A clock and a fence that write down when they were asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.events: list[str] = []
+        self.now = 0.0
+        clock = SimpleNamespace(perf_counter=self._clock, process_time=lambda: self.now / 2)
+        monkeypatch.setattr(measure, "time", clock)
+        monkeypatch.setattr(measure, "_rapl_counters", lambda: ())
+
+    def _clock(self) -> float:
+        self.events.append("clock")
+        return self.now
+
+    def synchronise(self) -> None:
+        """Finish the work that the device still had to do, which takes 2 s."""
+        self.events.append("fence")
+        self.now += 2
+
+    def work(self, seconds: float) -> None:
+        self.events.append("work")
+        self.now += seconds
+
+
+def test_fence_stands_before_both_clock_readings(monkeypatch: pytest.MonkeyPatch) -> None:
+    tape = Tape(monkeypatch)
+    with fenced(tape.synchronise) as elapsed:
+        tape.work(5)
+    assert tape.events == ["fence", "clock", "work", "fence", "clock"]
+    assert elapsed.seconds == 7, "what the device had to finish is time of the work, what came before is not"
+
+
+def test_meter_fences_each_epoch_and_stands_still_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    tape = Tape(monkeypatch)
+    meter = TrainingMeter(tape.synchronise)
+    for seconds in (3, 4):
+        meter.resume()
+        tape.work(seconds)
+        meter.pause()
+        tape.work(100)
+    assert tape.events == ["fence", "clock", "work", "fence", "clock", "work"] * 2
+    assert meter.epoch_s == [5, 6]
+    assert meter.fit_s == 11
+    assert meter.cpu_s == 5.5
+
+
+def test_latency_and_throughput_of_a_sleep() -> None:
+    asked: list[int] = []
+    fences = [0]
+
+    def predict(inputs: Array) -> None:
+        asked.append(len(inputs))
+        time.sleep(0.002)
+
+    def fence() -> None:
+        fences[0] += 1
+
+    found = inference(predict, np.zeros((7, 4)), fence)
+    assert 2 <= found["latency_ms_p50"] <= found["latency_ms_p95"] < 100
+    assert 1024 / 0.05 < found["throughput_per_s"] <= 1024 / 0.002
+    assert set(asked) == {1, 1024}
+    assert asked.count(1) == 210
+    warm_up = 10 + 1
+    assert fences[0] == 2 * (len(asked) - warm_up)
+
+
+# Energy
+
+
+def test_energy_without_a_counter_is_estimated_from_cpu_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    tape = Tape(monkeypatch)
+    meter = TrainingMeter(tape.synchronise)
+    meter.resume()
+    tape.work(4)
+    meter.pause()
+    assert meter.cpu_s == 3
+    assert meter.energy() == (3 * WATTS_PER_CPU_SECOND, "estimated: 10 W x CPU seconds")
+
+
+def test_energy_of_a_trial_agrees_with_its_method(measured: dict[str, dict[str, Any]]) -> None:
+    for record in measured.values():
+        assert record["energy_method"].startswith(("estimated: ", "measured: "))
+        if record["energy_method"].startswith("estimated"):
+            assert record["energy_j"] == pytest.approx(record["cpu_s"] * WATTS_PER_CPU_SECOND)
+
+
+@pytest.fixture
+def counters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int], None]]:
+    """Two packages' energy counters, as files; the fixture sets them, in microjoules."""
+    monkeypatch.setattr(measure, "_RAPL", tmp_path)
+    measure._rapl_counters.cache_clear()
+
+    def write(first: int, second: int) -> None:
+        for number, value in enumerate((first, second)):
+            (tmp_path / f"intel-rapl:{number}").mkdir(exist_ok=True)
+            (tmp_path / f"intel-rapl:{number}" / "energy_uj").write_text(f"{value}\n")
+
+    write(0, 0)
+    yield write
+    measure._rapl_counters.cache_clear()
+
+
+def test_energy_is_read_from_counters_where_there_are_any(counters: Callable[[int, int], None]) -> None:
+    meter = TrainingMeter(lambda: None)
+    meter.resume()
+    counters(3_000_000, 1_500_000)
+    meter.pause()
+    counters(90_000_000, 90_000_000)  # between epochs, nobody counts
+    meter.resume()
+    counters(91_000_000, 90_000_000)
+    meter.pause()
+    assert meter.energy() == (5.5, "measured: RAPL, package")
+
+
+def test_energy_counter_that_wraps_around_is_not_believed(counters: Callable[[int, int], None]) -> None:
+    counters(9_000_000, 9_000_000)
+    meter = TrainingMeter(lambda: None)
+    meter.resume()
+    counters(1_000_000, 9_500_000)
+    meter.pause()
+    meter.resume()
+    counters(2_000_000, 9_500_000)
+    meter.pause()
+    assert meter.energy()[1].startswith("estimated")
+
+
+# Memory in this process
+
+
+def test_peak_is_seen_after_it_is_over() -> None:
+    memory = PeakMemory()
+    held = np.ones(int(150e6), np.uint8)
+    del held
+    assert 140 < memory.peak_mb() - memory.idle_mb < 300
+
+
+def test_peak_before_the_start_is_not_counted() -> None:
+    held = np.ones(int(300e6), np.uint8)
+    del held
+    memory = PeakMemory()
+    assert memory.peak_mb() - memory.idle_mb < 100
+
+
+def test_peak_is_sampled_where_the_kernel_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, text: str) -> None:
+        raise PermissionError(str(path))
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    memory = PeakMemory()
+    held = np.ones(int(150e6), np.uint8)
+    time.sleep(0.1)
+    del held
+    assert memory.method == "sampled"
+    assert 140 < memory.peak_mb() - memory.idle_mb < 300
+
+
+# Size
+
+
+def test_doubled_width_doubles_size(tmp_path: Path) -> None:
+    backend = backends.load("sklearn")(Runtime())
+    backend.start()
+    found = {}
+    for width in (64, 128):
+        (tmp_path / str(width)).mkdir()
+        found[width] = run(digits_trial(f"ffn:{width}", epochs=1), backend, tmp_path / str(width))
+        assert found[width]["parameters"] == 64 * width + width + width * 10 + 10
+        assert found[width]["flops_per_sample"] == 2 * (64 * width + width * 10)
+    assert found[128]["flops_per_sample"] == 2 * found[64]["flops_per_sample"]
+    weights = 4 * (found[128]["parameters"] - found[64]["parameters"])
+    assert found[128]["model_bytes"] - found[64]["model_bytes"] == pytest.approx(weights, rel=0.1)
+    assert found[64]["model_bytes"] >= 4 * found[64]["parameters"]
+
+
+# Scores
+
+
+def test_scores_of_a_case_counted_by_hand() -> None:
+    labels = np.array([0, 0, 1, 1, 2, 2])
+    predicted = np.array([0, 1, 1, 1, 0, 2])
+    found = scores(labels, np.eye(3)[predicted] * 0.7 + 0.1)
+    # class 0: 1 of 2 right, 2 predicted; class 1: 2 of 2, 3; class 2: 1 of 2, 1
+    assert found["accuracy"] == pytest.approx(4 / 6)
+    assert found["precision_macro"] == pytest.approx((1 / 2 + 2 / 3 + 1) / 3)
+    assert found["recall_macro"] == pytest.approx((1 / 2 + 1 + 1 / 2) / 3)
+    assert found["f1_macro"] == pytest.approx((1 / 2 + 4 / 5 + 2 / 3) / 3)
+    assert found["log_loss"] == pytest.approx(-(4 * math.log(0.8) + 2 * math.log(0.1)) / 6)
+
+
+def test_scores_count_an_absent_class_as_zero() -> None:
+    labels = np.array([0, 0, 1, 1])
+    found = scores(labels, np.eye(3)[labels] * 0.7 + 0.1)
+    assert found["accuracy"] == 1
+    assert found["f1_macro"] == pytest.approx(2 / 3)
+    assert found["log_loss"] == pytest.approx(-math.log(0.8))
+
+
+def test_scores_of_perfect_and_of_hopeless_predictions_are_finite() -> None:
+    labels = np.array([0, 1])
+    assert scores(labels, np.eye(2, dtype=np.float32)[labels])["log_loss"] == pytest.approx(0, abs=1e-6)
+    assert 10 < scores(labels, np.eye(2, dtype=np.float32)[1 - labels])["log_loss"] < 1000
+
+
+def test_scores_of_nan_are_those_of_guessing() -> None:
+    found = scores(np.array([0, 1, 2, 3]), np.full((4, 4), np.nan, np.float32))
+    assert found["log_loss"] == pytest.approx(math.log(4))
+
+
+# Early stopping
+
+
+class Scripted(FakeBackend):
+    """Learns nothing: its validation log loss after each epoch is as told, and its bias holds the epoch's number."""
+
+    script: tuple[float, ...] = ()
+
+    def _step(self, x: Array, labels: Array, rate: float) -> float:
+        return 1.0
+
+    def fit(self, data: Any, epochs: Any, on_epoch_end: Callable[[float], bool]) -> None:
+        def counting(loss: float) -> bool:
+            self.weights["logits/bias"] = self.weights["logits/bias"] + 1
+            return on_epoch_end(loss)
+
+        super().fit(data, epochs, counting)
+
+    def predict_proba(self, inputs: Array) -> Array:
+        """Give the true class of validation rows, and class 0 of others, the probability that makes the loss as told."""
+        epoch = round(float(self.weights["logits/bias"][0]))
+        right = math.exp(-self.script[epoch - 1])
+        rows = np.full((len(inputs), 10), (1 - right) / 9)
+        classes = self.labels if len(inputs) == len(self.labels) else np.zeros(len(inputs), int)
+        rows[np.arange(len(inputs)), classes] = right
+        return rows
+
+
+def stopped(script: tuple[float, ...], patience: int | None, directory: Path) -> tuple[dict[str, Any], Scripted]:
+    """Train by a script of validation losses, and return the record and the backend as it was left."""
+    from common.inputs import cut
+
+    trial = digits_trial("ffn:1", epochs=len(script), early_stopping_patience=patience)
+    backend = Scripted(Runtime())
+    backend.script = script
+    digits = data.load("digits")
+    backend.labels = digits.labels[cut(trial, digits).validation]
+    return run(trial, backend, directory), backend
+
+
+def test_early_stopping_waits_its_patience_and_brings_the_best_weights_back(tmp_path: Path) -> None:
+    record, backend = stopped((0.9, 0.5, 0.7, 0.6, 0.55, 0.1), 3, tmp_path)
+    assert (record["epochs"], record["best_epoch"]) == (5, 2)
+    assert record["val_log_loss"] == pytest.approx(0.5)
+    assert backend.get_weights()["logits/bias"][0] == 2
+    with np.load(tmp_path / "model.npz") as saved:
+        assert saved["logits/bias"][0] == 2
+    history = json.loads((tmp_path / "history.json").read_text())
+    assert history["val_log_loss"] == pytest.approx([0.9, 0.5, 0.7, 0.6, 0.55])
+
+
+def test_early_stopping_counts_again_after_a_better_epoch(tmp_path: Path) -> None:
+    record, backend = stopped((0.9, 0.95, 0.8, 0.85, 0.7, 0.75, 0.8), 2, tmp_path)
+    assert (record["epochs"], record["best_epoch"]) == (7, 5)
+    assert backend.get_weights()["logits/bias"][0] == 5
+
+
+def test_early_stopping_takes_an_equal_loss_for_no_better(tmp_path: Path) -> None:
+    record, _ = stopped((0.5, 0.5, 0.5, 0.1), 2, tmp_path)
+    assert (record["epochs"], record["best_epoch"]) == (3, 1)
+
+
+def test_early_stopping_brings_the_best_back_when_all_epochs_were_run(tmp_path: Path) -> None:
+    record, backend = stopped((0.9, 0.4, 0.6), 5, tmp_path)
+    assert (record["epochs"], record["best_epoch"]) == (3, 2)
+    assert backend.get_weights()["logits/bias"][0] == 2
+
+
+def test_without_early_stopping_the_last_epoch_counts(tmp_path: Path) -> None:
+    record, backend = stopped((0.9, 0.4, 0.6, 0.7), None, tmp_path)
+    assert (record["epochs"], record["best_epoch"]) == (4, 4)
+    assert record["val_log_loss"] == pytest.approx(0.7)
+    assert backend.get_weights()["logits/bias"][0] == 4
+
+
+def test_test_scores_are_those_of_the_restored_weights(tmp_path: Path) -> None:
+    record, _ = stopped((0.9, 0.2, 0.6, 0.6), 2, tmp_path)
+    assert (record["epochs"], record["best_epoch"]) == (4, 2)
+    with np.load(tmp_path / "predictions.npz") as saved:
+        zeros = (saved["label"] == 0).mean()
+    best = zeros * 0.2 - (1 - zeros) * math.log((1 - math.exp(-0.2)) / 9)
+    assert record["test_log_loss"] == pytest.approx(best)
