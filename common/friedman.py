@@ -135,7 +135,7 @@ def rank_lines(rows: pd.DataFrame) -> list[str]:
     verdict = "the ranks can be told apart" if found.p < ALPHA else "the ranks cannot be told apart"
     lines = [
         f"average ranks in accuracy over {data} data sets (1 is best): {ranks}.",
-        f"Friedman: chi-square {found.statistic:.2f}, p {found.p:.3f}: {verdict}. Nemenyi: two rows differ from a "
+        f"Friedman: chi-square {found.statistic:.2f}, p {'<0.001' if found.p < 0.001 else f'{found.p:.3f}'}: {verdict}. Nemenyi: two rows differ from a "
         f"difference in average rank of {found.critical_difference:.2f} on (critical difference, 5%).",
     ]
     if found.critical_difference > found.ranks.size - 1:
@@ -159,8 +159,10 @@ def _blocks(rows: pd.DataFrame) -> pd.DataFrame:
     tests = rows.groupby(SAME_TEST, dropna=False).ngroups
     whole = [which for which, found in cells.items() if sum(map(len, found.values())) == tests]
     named = rows.loc[[heads[which] for which in whole]].copy()
-    named[SAME_TEST] = rows.loc[rows.index[:1], SAME_TEST].to_numpy()  # so that no name says on which data
+    for field in SAME_TEST:  # so that no name says on which data
+        named[field] = rows[field].iloc[0]
     names = row_names(named)
-    means = {name: {block: sum(found) / len(found) for block, found in cells[which].items()}
+    blocks = list(dict.fromkeys(block for found in cells.values() for block in found))
+    means = {name: [sum(cells[which][block]) / len(cells[which][block]) for block in blocks]
              for name, which in zip(names, whole, strict=True)}  # fmt: skip
     return pd.DataFrame(means)

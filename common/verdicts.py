@@ -19,7 +19,7 @@ METHODS = [
     "difference: first minus second, mean over pairs, 95% interval Student's t (BCa bootstrap from 20 pairs on); x: "
     "first divided by second, median over pairs, its interval between order statistics (from 6 pairs on at least 95%; the range of 5 holds the median with "
     "probability 94%, of 3 with 75%).",
-    "p: paired t test, of ratios by their logarithm, Holm over this whole report. Wilcoxon beside it: exact, the "
+    "p: paired t test, of ratios by their logarithm, Holm over this whole report. Wilcoxon beside it: exact up to 50 pairs (13 with ties), the "
     "least p that so few pairs can give in brackets, not adjusted.",
     "alone right: test examples that one side alone classifies rightly, summed over seeds. p: McNemar's exact test in "
     "each seed, combined by the k-th smallest of K times K/k, k half of K (about twice the median): test sets of "

@@ -148,9 +148,7 @@ def test_batch_norm_ends_in_nearly_the_same_weights_as_in_pytorch(found, engine)
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_activations_are_the_same_functions_as_in_pytorch(found, engine):
-    # TensorFlow's constants in gelu (the root of 2) and leaky_relu (the slope) are float32
-    bound = 1e-7 if engine == "tensorflow" else 1e-13
-    assert max(differences(found, engine, "activations").values()) <= bound
+    assert max(differences(found, engine, "activations").values()) <= 1e-11
 
 
 @pytest.mark.parametrize("engine", ENGINES)

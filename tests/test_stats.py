@@ -243,5 +243,5 @@ def test_rows_with_few_seeds_are_not_tested() -> None:
     (found,) = against_best([scores])
     assert found[2] == Against() and "best" in {row.verdict for row in found[:2]}
     assert against_best([scores[:4]]) == [[Against()] * 3] and against_best([scores[:, :1]]) == [[Against()]]
-    scores[:, 2] = [np.nan, *scores[1:, 0] - 0.5]
+    scores[:, 2] = [np.nan, *scores[1:, 0] - np.linspace(0.4, 0.5, 5)]
     assert against_best([scores])[0][2].verdict == "told apart"

@@ -134,6 +134,29 @@ def test_null_stays_null() -> None:
     assert "not measured in this run: 95% interval, peak MB, energy J." in text and "nan" not in text.lower()
 
 
+def test_conditions_that_rows_do_not_share_are_said_above_them() -> None:
+    where = {"cpu": "Xeon", "blas": "OpenBLAS", "commit": "abc", "versions": '{"numpy": "2.4", "torch": "2.13"}'}
+
+    def above(*changes: dict[str, Any]) -> str:
+        rows = [trial(**{**where, **change}) for change in changes]
+        return render(summarize(frame(*rows)), "text", width=1000).split("\n\n")[0]
+
+    other = '{"numpy": "2.4", "scikit-learn": "1.9"}'
+    assert "Not the same" not in above({}, {"backend": "sklearn", "versions": other}, {"seed": 1, "cpu": None})
+    text = above(
+        {"threads": 1, "backend": "sklearn"}, {"threads": 2, "loop": "idiomatic", "cpu": "EPYC", "commit": "d"}
+    )
+    assert "Not the same in all rows: cpu (EPYC; Xeon)" in text.replace(",", ";") and "threads (1, 2)" in text
+    assert "commit (abc, d); loop (idiomatic, tuned)." in text and "blas" not in text
+    assert "torch version (2.13, 2.14)." in above({}, {"seed": 1, "versions": '{"torch": "2.14"}'})
+    assert "contention (alone, beside other trials)." in above({}, {"architecture": "ffn:8", "contended": True})
+    assert "protocol (matched, native); data (cifar10, mnist)." in above(
+        {}, {"dataset": "cifar10", "protocol": "native"}
+    )
+    assert "data of mnist, by SHA-256 (abababab, cdcdcdcd)." in above({}, {"data_sha256": "cd" * 32})
+    assert "Not the same" not in render(summarize(frame(trial(), trial(backend="sklearn"))), "text")
+
+
 def test_failures_are_counted_and_their_reasons_listed() -> None:
     records = frame(
         trial(seed=0),

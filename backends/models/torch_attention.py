@@ -74,9 +74,8 @@ def _grid(height: int, width: int) -> tuple[int, tuple[int, int]]:
 def stem(channels: int, width: int, halvings: int) -> nn.Module:
     """Return three convolutions, the last two separable: (rows, channels, h, w) to (rows, width, positions' grid).
 
-    The first two halve the image, with large kernels: 5x5 instead of 3x3 brought 98.1% to 98.7% after two epochs of
-    MNIST for 512 parameters. Images that need more halvings are averaged down first, those that need fewer are strided
-    less.
+    The first two halve the image, with 5x5 kernels: they brought 98.1% with 3x3 to 98.6% (MNIST, two epochs, one seed).
+    Images that need more halvings are averaged down first, those that need fewer are strided less.
     """
     narrow = width // 2
     strides = [2 if halvings > number else 1 for number in range(2)]

@@ -1,0 +1,49 @@
+"""PyTorch backends with one thing wrong each: parity must see every one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from backends.base import Epoch, Network, Weights
+from backends.torch_net import TorchBackend
+
+
+class WrongEpsilon(TorchBackend):
+    def build(self, network: Network) -> None:
+        epsilon = 1.001 * (network.training.epsilon or 1e-8)
+        super().build(replace(network, training=network.training.model_copy(update={"epsilon": epsilon})))
+
+
+class WrongL2(TorchBackend):
+    def build(self, network: Network) -> None:
+        l2 = network.training.l2 + 1e-6
+        super().build(replace(network, training=network.training.model_copy(update={"l2": l2})))
+
+
+class WrongInitialWeight(TorchBackend):
+    def set_weights(self, weights: Weights) -> None:
+        kernel = weights["hidden_0/kernel"].copy()
+        kernel[20, 0] += 1e-9
+        super().set_weights({**weights, "hidden_0/kernel": kernel})
+
+
+class WrongBatchOrder(TorchBackend):
+    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float], bool]) -> None:
+        size = self._network.training.batch_size
+
+        def swapped() -> Iterable[Epoch]:
+            for epoch in epochs:
+                order = epoch.order.copy()
+                if len(order) > size:  # the last row of the first batch changes places with the first of the second
+                    order[[size - 1, size]] = order[[size, size - 1]]
+                yield Epoch(order, epoch.learning_rates)
+
+        super().fit(data, swapped(), on_epoch_end)
+
+
+class WrongLearningRate(TorchBackend):
+    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float], bool]) -> None:
+        wrong = (Epoch(epoch.order, epoch.learning_rates * (1 + 1e-6)) for epoch in epochs)
+        super().fit(data, wrong, on_epoch_end)

@@ -1,0 +1,89 @@
+"""The same network in every framework and engine, asserted in float64; and parity sees what is wrong."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+
+import backends
+from common import data, parity
+from config import Vocabulary
+
+CASES = {case.name: case for case in parity.CASES}
+ENGINES = ("keras/tensorflow", "keras/torch", "keras/jax")
+
+
+@functools.cache
+def verdicts() -> dict[str, parity.Verdict]:
+    """Run every case once, each framework in one process for all of them."""
+    found = parity.run(parity.CASES, data.load("digits"), "digits", None, backends.vocabulary())
+    return {verdict.case.name: verdict for verdict in found}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_frameworks_train_the_same_network(name: str) -> None:
+    verdict = verdicts()[name]
+    limit = {"dense": 1e-11, "other": 1e-9}[verdict.case.kind]
+    assert verdict.steps[-1] == 300
+    assert max(verdict.differences[-1]) <= limit, parity.table([verdict])
+    assert verdict.reload <= limit
+    assert verdict.holds
+    assert {*ENGINES, "torch"} <= set(verdict.backends)
+
+
+def test_dense_cases_that_scikit_learn_can_express_hold_it() -> None:
+    with_sklearn = [name for name, verdict in verdicts().items() if "sklearn" in verdict.backends]
+    assert len(with_sklearn) >= 12
+    assert {"adam", "sgd", "sgd, momentum", "sgd, Nesterov momentum, cosine", "adam, L2"} <= set(with_sklearn)
+
+
+def test_every_optimizer_activation_and_depth_from_1_to_8_is_there() -> None:
+    specs = [parity.trials(case, data.load("digits"), "float64", backends.vocabulary())[-1] for case in parity.CASES]
+    assert {spec.training.optimizer for spec in specs} == {"sgd", "adam", "adamw"}
+    depths = {len(spec.architecture.hidden_layer_sizes) for spec in specs if spec.architecture.name == "ffn"}
+    assert {1, 8} <= depths
+    used = {name for spec in specs if spec.architecture.name == "ffn" for name in spec.architecture.activations}
+    assert len(used) == 10
+
+
+@pytest.mark.parametrize(
+    "wrong", ["WrongEpsilon", "WrongL2", "WrongInitialWeight", "WrongBatchOrder", "WrongLearningRate"]
+)
+def test_parity_sees_what_is_wrong(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(backends._PLACES, "broken", f"tests.broken:{wrong}")
+    vocabulary = Vocabulary({"sklearn": (), "broken": ()})
+    case = CASES["adam, L2"]
+    (verdict,) = parity.run([case], data.load("digits"), "digits", None, vocabulary)
+    assert not verdict.holds
+    assert verdict.differences[-1][0] > 1e-11
+    assert "DIFFERS" in parity.table([verdict])
+
+
+def test_the_right_backend_passes_where_the_wrong_ones_fail() -> None:
+    vocabulary = Vocabulary({"sklearn": (), "torch": ()})
+    (verdict,) = parity.run([CASES["adam, L2"]], data.load("digits"), "digits", None, vocabulary)
+    assert verdict.holds
+
+
+def test_float32_drifts_and_asserts_nothing() -> None:
+    vocabulary = Vocabulary({"sklearn": (), "torch": ()})
+    dataset = data.load("digits")
+    (verdict,) = parity.run([CASES["adam"]], dataset, "digits", None, vocabulary, precision="float32")
+    assert 1e-9 < verdict.differences[-1][0] < 1e-2
+    assert verdict.tolerance is None
+    assert verdict.holds
+
+
+def test_pieces_of_an_epoch_are_the_epoch() -> None:
+    (trial, *_) = parity.trials(CASES["adam"], data.load("digits"), "float64", Vocabulary({"torch": ()}))
+    pieces = []
+    marks = []
+    for piece, mark in parity._marked(trial, 1294, (1, 10, 30)):
+        pieces.append(piece)
+        marks.append(mark)
+        if mark == 30:
+            break
+    assert [mark for mark in marks if mark] == [1, 10, 30]
+    assert np.array_equal(np.sort(np.concatenate([piece.order for piece in pieces[:3]])), np.arange(1294))
