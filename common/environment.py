@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,13 @@ def describe(packages: Iterable[str]) -> dict[str, Any]:
         },
         "also": {"system": platform.platform(), "memory_mb": _memory_mb(), "commit": _commit()},
     }
+
+
+def in_record(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what every record says of the environment :func:`describe` found: CPU, library versions, commit."""
+    fixed = environment["fixed"]
+    versions = {name: found for name, found in fixed.items() if name not in ("cpu", "cores")}
+    return {"cpu": fixed["cpu"], "versions": json.dumps(versions), "commit": environment["also"]["commit"]}
 
 
 def version(package: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import backends
 from backends.base import needs
-from common.environment import describe
+from common.environment import describe, in_record
 from common.executor import Job, LocalExecutor, map_trials
 from common.progress import Progress, line
 from common.store import SETTLED, Run
@@ -51,7 +51,8 @@ def execute(plan: Plan, options: Options) -> Run:
     run = Run(options.results / plan.run_name)
     names = {trial.backend for trial in plan.trials}
     packages = [package for name in names for package in backends.load(name).packages]
-    run.begin(plan.description(), describe(packages), options.overwrite)
+    environment = describe(packages)
+    run.begin(plan.description(), environment, options.overwrite)
     todo = unfinished(plan, run, options.retry_failed)
     done = len(plan.trials) - len(todo)
     if not todo:
@@ -63,6 +64,7 @@ def execute(plan: Plan, options: Options) -> Run:
     jobs = [Job(trial, run.staging(trial.key), fresh=trial.key in firsts) for trial in todo if trial.key not in refused]
     with Progress(len(plan.trials), done, options.quiet) as progress:
         for record in itertools.chain(_unsupported(todo, refused), map_trials(jobs, executor)):
+            record |= in_record(environment)
             run.write(record)
             run.log(line(record))
             progress.advance(line(record))

@@ -47,7 +47,7 @@ FIGURES = (
     *("startup_s", "import_s", "data_s", "build_s", "first_step_s", "fit_s", "epoch_s", "evaluate_s", "save_s"),
     *("trial_s", "harness_s", "latency_ms_p50", "latency_ms_p95", "throughput_per_s", "model_bytes"),
     *("idle_memory_mb", "peak_memory_mb", "memory_rise_mb", "memory_method", "device_memory_mb", "cpu_s"),
-    *("energy_j", "energy_method", "differs"),
+    *("energy_j", "energy_method", "differs", "settings", "cpu", "blas", "versions", "commit"),
 )
 """The measured columns of a record, in the order of ``tables/trials.csv``; units are in the names."""
 
@@ -94,7 +94,9 @@ def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fres
             initial = initial_weights(backend.weight_specs(), network, trial.seed)
         backend.set_weights(initial)
     record["build_s"] = clock.seconds
-    prepared = backend.prepare(data.inputs["train"], data.labels["train"])
+    with fenced(backend.synchronise) as clock:
+        prepared = backend.prepare(data.inputs["train"], data.labels["train"])
+    record["data_s"] += clock.seconds
     record["first_step_s"] = _first_step(trial, backend, prepared, len(data.labels["train"]))
     backend.set_weights(initial)
 

@@ -34,7 +34,8 @@ def main() -> None:
     except UserError as error:
         _send(replies, {"refused": str(error)})
         return
-    _send(replies, {"import_s": import_s, "settings": backend.settings()})
+    _send(replies, {"import_s": import_s})
+    said = {"import_s": import_s, "settings": backend.settings(), "blas": _blas()}
     fresh = True
     for line in sys.stdin:
         request = json.loads(line)
@@ -43,7 +44,7 @@ def main() -> None:
         elif "trace" in request:
             _send(replies, _trace(backend, request["trace"]))
         else:
-            _send(replies, {**_run(backend, request, fresh), "import_s": import_s, "settings": backend.settings()})
+            _send(replies, {**_run(backend, request, fresh), **said})
             fresh = False
 
 
@@ -65,13 +66,26 @@ def _run(backend: Any, request: dict[str, Any], fresh: bool) -> dict[str, Any]:
     from config import Trial, UserError
 
     trial = Trial.model_validate_json(json.dumps(request["trial"]))
+    start = time.perf_counter()
     try:
         dataset = _dataset(request["source"], request["data_dir"])
     except UserError as error:
         return {**empty_record(trial), "status": "failed", "error": str(error)}
+    reading_s = time.perf_counter() - start
     record = run_trial(trial, backend, dataset, Path(request["directory"]), fresh)
+    if record["data_s"] is not None:
+        record["data_s"] += reading_s
     gc.collect()
     return record
+
+
+def _blas() -> str:
+    """Return the linear algebra libraries that are loaded here; the frameworks' own, built in, are not among them."""
+    from threadpoolctl import threadpool_info
+
+    loaded = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    names = {f"{pool['internal_api']} {pool['version']} {pool.get('architecture', '')}".strip() for pool in loaded}
+    return ", ".join(sorted(names))
 
 
 @functools.lru_cache(maxsize=1)
