@@ -149,8 +149,8 @@ class TensorFlowLoop(Loop):
     def _steps(self, inputs: Any, targets: Any, batches: Any, rates: Any, count: Any) -> Any:
         optimizer = self.optimizer
         variables = [variable.value for variable in self.model.trainable_variables]
-        total = tf.zeros((), tf.float64)
-        for step in tf.range(count):
+        total, step = tf.zeros((), tf.float64), tf.zeros((), tf.int32)
+        while step < count:  # over tf.range(count), XLA would compile again for each count
             rows = batches[step]
             optimizer.learning_rate.assign(rates[step])
             with tf.GradientTape() as tape:
@@ -158,6 +158,7 @@ class TensorFlowLoop(Loop):
                 loss = self.loss(logits, tf.gather(targets, rows), variables)
             optimizer.apply(tape.gradient(loss, variables))
             total += tf.cast(loss, tf.float64)
+            step += 1
         return total
 
     def steps(self, inputs: Any, targets: Any, batches: Array, rates: Array, count: int) -> float:

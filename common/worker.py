@@ -45,6 +45,7 @@ def main() -> None:
             _send(replies, _trace(backend, request["trace"]))
         else:
             _send(replies, {**_run(backend, request, fresh), **said})
+            gc.collect()  # while the parent writes the record; a network's garbage is large
             fresh = False
 
 
@@ -75,7 +76,6 @@ def _run(backend: Any, request: dict[str, Any], fresh: bool) -> dict[str, Any]:
     record = run_trial(trial, backend, dataset, Path(request["directory"]), fresh)
     if record["data_s"] is not None:
         record["data_s"] += reading_s
-    gc.collect()
     return record
 
 
