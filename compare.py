@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from common.studies import Plan
 
 FORMATS = ("text", "markdown", "csv", "latex")
-LISTS = ("backends", "architectures", "studies", "datasets", "runs")
+LISTS = ("backends", "architectures", "protocols", "studies", "datasets", "runs")
 
 _COMMANDS = """\
 other commands (each has its own --help):
-  list [backends|architectures|studies|datasets|runs]   what there is
-  table RUN                                             print a run's table again, in another format or ranked
-  parity                                                the same network in every framework: the largest difference
-  profile ARCH...                                       parameters, FLOPs, memory and storage by layer
+  list [WHAT]       backends, architectures, protocols, studies, datasets, runs
+  table RUN         print a run's table again: in another format, ranked, or two backends compared
+  parity            train the same network in every framework, and print the largest difference
+  profile ARCH...   parameters, FLOPs, memory and storage by layer
 """
 
 _DATA_DIR_HELP = "folder of data sets (default: $SAMENET_DATA_DIR or the cache)"
@@ -126,7 +126,7 @@ def _run_parser() -> argparse.ArgumentParser:
         "--dataset", nargs="+", metavar="NAME", help="auto, mnist, fashion_mnist, cifar10, digits, FILE.npz"
     )
     study.add_argument("--rows", nargs="+", type=_whole, metavar="N", help="use N rows of the data, drawn by class")
-    study.add_argument("--protocol", nargs="+", metavar="NAME", help="matched")
+    study.add_argument("--protocol", nargs="+", metavar="NAME", help="matched, native (default: matched)")
     study.add_argument("--loop", nargs="+", metavar="NAME", help="tuned")
     study.add_argument("--device", nargs="+", metavar="NAME", help="cpu, cuda, auto (default: cpu)")
     study.add_argument("--precision", nargs="+", metavar="NAME", help="float32, float64 (default: float32)")

@@ -192,7 +192,8 @@ class TorchBackend(Backend):
     def predict_proba(self, inputs: Array) -> Array:
         with self._evaluating():
             x = torch.as_tensor(inputs, dtype=self._dtype)
-            chunks = [torch.softmax(self._model(part.to(self._device)), dim=1).cpu() for part in x.split(_CHUNK)]
+            parts = [x[start : start + _CHUNK].to(self._device) for start in range(0, len(x), _CHUNK)]
+            chunks = [torch.softmax(self._model(part), dim=1).cpu() for part in parts]
             return np.asarray((torch.cat(chunks) if len(chunks) > 1 else chunks[0]).numpy())
 
     @contextmanager

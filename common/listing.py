@@ -17,6 +17,7 @@ def text(what: str, data_dir: str | None, results: Path) -> str:
     rows: dict[str, Callable[[], list[tuple[str, str]]]] = {
         "backends": _backends,
         "architectures": _architectures,
+        "protocols": _protocols,
         "studies": lambda: [(name, studies.read(name).question) for name in studies.shipped()],
         "datasets": lambda: [
             (found.name, "; ".join(filter(None, [found.what, found.where]))) for found in data.available(data_dir)
@@ -52,6 +53,14 @@ def _architectures() -> list[tuple[str, str]]:
     for name, entry in catalog().items():
         options = json.dumps(dict(entry.options))
         rows.append((name, f"in {', '.join(entry.modules)}; options {options}"))
+    return rows
+
+
+def _protocols() -> list[tuple[str, str]]:
+    rows = [("matched", "the same initial weights, batches, optimizer arithmetic and stopping rule in every framework")]
+    rows += [("native", "each framework's own conventions, on the same splits and batches:")]
+    for name in backends.names():
+        rows += [("", f"{name}, {subject}: {what}") for subject, what in backends.load(name).native.items()]
     return rows
 
 

@@ -163,10 +163,8 @@ def trace(trial: Trial, backend: Backend, dataset: Dataset, steps: Sequence[int]
         mark = reached[-1]
         if mark is not None:
             losses.append(loss)
-            logits = {"logits": _logits(backend.predict_proba(test))}
-            np.savez(
-                directory / f"{mark}.npz", **{f"weight {k}": v for k, v in backend.get_weights().items()}, **logits
-            )
+            arrays: dict[str, Any] = {**backend.get_weights(), "logits": _logits(backend.predict_proba(test))}
+            np.savez(directory / f"{mark}.npz", **arrays)
         return mark == steps[-1]
 
     backend.fit(backend.prepare(data.inputs["train"], data.labels["train"]), plan(), at_mark)

@@ -115,7 +115,7 @@ class AttentionNetwork(nn.Module):
 class SingleWeight(nn.Module):
     """One neuron a channel, each with one weight and at most one bias; (..., width) to (..., width)."""
 
-    initializers = {"weight": "ones", "bias": "zeros"}  # noqa: RUF012
+    initializers = {"weight": "ones", "bias": "zeros"}
 
     def __init__(self, width: int, bias: bool = True) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class RelativeAttention(nn.Module):
     one takes longer on CPUs at these sizes.
     """
 
-    initializers = {"relative_position": "zeros"}  # noqa: RUF012
+    initializers = {"relative_position": "zeros"}
 
     def __init__(self, heads: int, grid: tuple[int, int]) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class AttentionPooling(nn.Module):
     """A weighted mean of the positions for each learned query; (rows, positions, width) to (rows, queries * width)."""
 
     # normal of 1: nearly equal queries would take nearly equal means for a long while
-    initializers = {"pool_query": "normal:1"}  # noqa: RUF012
+    initializers = {"pool_query": "normal:1"}
 
     def __init__(self, width: int, queries: int) -> None:
         super().__init__()
