@@ -190,6 +190,8 @@ def _seconds(text: str) -> float:
 def _run(argv: Sequence[str]) -> int:
     arguments = _run_parser().parse_args(argv)
     plan = _plan(arguments)
+    if plan.note:
+        print(f"compare.py: warning: {plan.note}", file=sys.stderr)
     options = _options(arguments)
     if arguments.dry_run:
         from common.estimate import summary

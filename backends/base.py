@@ -168,7 +168,7 @@ class Backend(ABC):
     engines: ClassVar[tuple[str, ...]] = ()
     packages: ClassVar[tuple[str, ...]]
     capability: ClassVar[Capability]
-    native: ClassVar[Mapping[str, str]]
+    native: ClassVar[Mapping[str, str]] = {}
     stopping: ClassVar[Stopping] = Stopping()
 
     def __init__(self, runtime: Runtime) -> None:
