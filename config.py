@@ -201,8 +201,11 @@ def _architecture(value: Any, info: ValidationInfo) -> FeedForward | Registered:
         raise ValueError(f'{value!r} is not an architecture; write \'ffn:64\' or {{"name": "ffn:64", ...options}}')
     head = parse_architecture(value["name"]) if value["name"] != "ffn" else {}
     value = {**value, **head}
-    model = FeedForward if value["name"] == "ffn" else Registered
-    return model.model_validate(value, context=info.context)
+    if value["name"] == "ffn":
+        return FeedForward.model_validate(value, context=info.context)
+    if "options" not in value:  # as a person writes it: the options beside the name
+        value = {"name": value["name"], "options": {key: item for key, item in value.items() if key != "name"}}
+    return Registered.model_validate(value, context=info.context)
 
 
 Architecture = Annotated[SerializeAsAny[FeedForward | Registered], PlainValidator(_architecture)]

@@ -24,6 +24,9 @@ else:
     import torch
 
 
+_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+
+
 class Loop(ABC):
     """One network's training and prediction on one engine; the static methods speak of the engine itself.
 
@@ -37,6 +40,9 @@ class Loop(ABC):
         self.model, self.optimizer, self.batch_size, self.penalty = model, optimizer, batch_size, penalty
         trainable = model.trainable_variables
         self.kernels = [place for place, variable in enumerate(trainable) if variable.path.endswith("kernel")]
+        # On CPUs, XLA takes convolutions inside a loop by another way, 13 times as slow (2 cores, the CNN; it is jax
+        # issue 12868), so that a loop over them has to stay outside
+        self.loops_in_xla = bool(self.gpu()) or not any(isinstance(leaf, _CONVOLUTIONS) for leaf in model.layers)
 
     @staticmethod
     @abstractmethod
@@ -107,11 +113,11 @@ class Loop(ABC):
 
 
 class TensorFlowLoop(Loop):
-    """All steps as one XLA program; TensorFlow's own graph executor takes 1.4 to 1.9 times as long on a CPU."""
+    """All steps as one program: XLA's, or TensorFlow's own executor's, 1.4 to 1.9 times as slow without convolutions."""
 
     def __init__(self, model: keras.Model, optimizer: keras.Optimizer, batch_size: int, penalty: float) -> None:
         super().__init__(model, optimizer, batch_size, penalty)
-        self.compiled_steps = tf.function(self._steps, jit_compile=True)
+        self.compiled_steps = tf.function(self._steps, jit_compile=self.loops_in_xla)
         signature = [tf.TensorSpec(model.input_shape, keras.config.floatx())]
         self._probabilities = tf.function(
             lambda inputs: tf.nn.softmax(model(inputs, training=False)), input_signature=signature
@@ -169,13 +175,14 @@ class TensorFlowLoop(Loop):
 
 
 class JaxLoop(Loop):
-    """All steps as one loop, whose state goes back into Keras's variables afterwards."""
+    """All steps as one program, or one program for each; their state goes back into Keras's variables afterwards."""
 
     def __init__(self, model: keras.Model, optimizer: keras.Optimizer, batch_size: int, penalty: float) -> None:
         super().__init__(model, optimizer, batch_size, penalty)
         # the learning rate is one of the optimizer's variables
         self._rate = [variable is optimizer.learning_rate for variable in optimizer.variables].index(True)
-        self.compiled_steps = jax.jit(self._steps, donate_argnums=0)
+        self.compiled_steps = jax.jit(self._all_steps, donate_argnums=0)
+        self._compiled_step = jax.jit(self._step, donate_argnums=0)
         self._probabilities = jax.jit(
             lambda trainable, others, inputs: jax.nn.softmax(model.stateless_call(trainable, others, inputs)[0])
         )
@@ -212,22 +219,35 @@ class JaxLoop(Loop):
     def _values(self) -> list[list[Any]]:
         return [[variable.value for variable in group] for group in self._variables()]
 
-    def _steps(self, state: Any, inputs: Any, targets: Any, batches: Any, rates: Any, count: Any) -> Any:
-        def loss(trainable: Any, others: Any, rows: Any) -> Any:
-            logits, others = self.model.stateless_call(trainable, others, inputs[rows], training=True)
-            return self.loss(logits, targets[rows], trainable), others
+    def _step(self, state: Any, inputs: Any, targets: Any, rate: Any) -> tuple[Any, Any]:
+        def loss(trainable: Any, others: Any) -> Any:
+            logits, others = self.model.stateless_call(trainable, others, inputs, training=True)
+            return self.loss(logits, targets, trainable), others
 
+        trainable, others, slots = state
+        slots[self._rate] = rate
+        (value, others), gradients = jax.value_and_grad(loss, has_aux=True)(trainable, others)
+        trainable, slots = self.optimizer.stateless_apply(slots, gradients, trainable)
+        return [trainable, others, slots], value
+
+    def _all_steps(self, state: Any, inputs: Any, targets: Any, batches: Any, rates: Any, count: Any) -> Any:
         def step(number: Any, carried: Any) -> Any:
-            (trainable, others, slots), losses = carried
-            slots[self._rate] = rates[number]
-            (value, others), gradients = jax.value_and_grad(loss, has_aux=True)(trainable, others, batches[number])
-            trainable, slots = self.optimizer.stateless_apply(slots, gradients, trainable)
-            return [trainable, others, slots], losses.at[number].set(value)
+            state, losses = carried
+            rows = batches[number]
+            state, loss = self._step(state, inputs[rows], targets[rows], rates[number])
+            return state, losses.at[number].set(loss)
 
         return jax.lax.fori_loop(0, count, step, (state, jax.numpy.zeros_like(rates)))
 
     def steps(self, inputs: Any, targets: Any, batches: Array, rates: Array, count: int) -> float:
-        state, losses = self.compiled_steps(self._values(), inputs, targets, batches, rates, count)
+        state: Any = self._values()
+        if self.loops_in_xla:
+            state, losses = self.compiled_steps(state, inputs, targets, batches, rates, count)
+        else:
+            losses = []
+            for rows, rate in zip(batches[:count], rates[:count], strict=True):
+                state, loss = self._compiled_step(state, inputs[rows], targets[rows], rate)
+                losses.append(loss)
         for variables, values in zip(self._variables(), state, strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)

@@ -27,6 +27,9 @@ _INITIALIZERS = {
     "beta": "zeros",
     "moving_mean": "zeros",
     "moving_variance": "ones",
+    "weight": "ones",
+    "relative_position": "zeros",
+    "pool_query": "normal:1",
 }
 
 
@@ -223,7 +226,9 @@ def _canonical(model: keras.Model) -> Iterator[tuple[str, keras.Variable, tuple[
     for weight in model.weights:
         shape = tuple(weight.shape)
         # as a convolution in groups of one channel
-        yield weight.path, weight, (*shape[:2], 1, shape[2] * shape[3]) if id(weight) in depthwise else shape
+        # a layer's name cannot hold a slash; a depthwise kernel is one of a convolution in groups of one channel
+        name = weight.path.replace("-", "/")
+        yield name, weight, (*shape[:2], 1, shape[2] * shape[3]) if id(weight) in depthwise else shape
 
 
 def _count(weights: list[keras.Variable]) -> int:

@@ -52,8 +52,9 @@ class TorchBackend(Backend):
         "initial weights": "uniform within 1 / sqrt(inputs), for kernels and biases",
         "epsilon": "added after the second moment's bias is corrected (Adam, AdamW)",
         "momentum": "the velocity leaves out the learning rate (SGD, under a schedule)",
-        "l2": "the optimizer's weight_decay, on all parameters; so is AdamW's",
-        "batch normalization": "epsilon 1e-5, momentum 0.1, moving variance of n - 1",
+        "l2": "the optimizer's weight_decay, on all parameters",
+        "weight decay": "on all parameters (AdamW)",
+        "batch normalization": "epsilon 1e-5, momentum 0.1, moving variance of n - 1 (feed-forward networks)",
     }
 
     def start(self) -> None:

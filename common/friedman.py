@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -123,10 +124,10 @@ def rank_lines(rows: pd.DataFrame) -> list[str]:
     A data set is one block, its score the mean over its splits, which are not independent of each other. Treatments
     are the configurations that ran on every data set and split.
     """
-    data = rows.groupby(DATA, dropna=False).ngroups if len(rows) else 0
+    data = _data_sets(rows)
     if data < 2:
         return []
-    scores = _blocks(rows)
+    scores = blocks(rows)
     if scores.shape[1] < 3:
         return [f"ranks over the {data} data sets: not tested; that takes 3 configurations that ran on all of them, "
                 f"and there {'is' if scores.shape[1] == 1 else 'are'} {scores.shape[1]}."]  # fmt: skip
@@ -147,7 +148,35 @@ def rank_lines(rows: pd.DataFrame) -> list[str]:
     return [*lines, *([f"not told apart by rank: {bars}."] if bars else [])]
 
 
-def _blocks(rows: pd.DataFrame) -> pd.DataFrame:
+def _data_sets(rows: pd.DataFrame) -> int:
+    return rows.groupby(DATA, dropna=False).ngroups if len(rows) else 0
+
+
+def diagram(rows: pd.DataFrame) -> str | None:
+    """Return the critical-difference diagram of a summary's rows as SVG, or None where there is none to draw.
+
+    It takes two data sets and three configurations that ran on all of them. A line joins the rows whose average ranks
+    Nemenyi's test does not tell apart (Demsar, 2006, as ``scikit_posthocs.critical_difference_diagram`` draws it).
+    """
+    scores = blocks(rows) if _data_sets(rows) > 1 else pd.DataFrame()
+    if scores.shape[1] < 3:
+        return None
+    import matplotlib
+    from matplotlib.figure import Figure
+    from scikit_posthocs import critical_difference_diagram
+
+    found = friedman(scores)
+    figure = Figure(figsize=(8, 1.2 + 0.25 * len(found.ranks)), layout="constrained")
+    axes = figure.add_subplot()
+    critical_difference_diagram(found.ranks, nemenyi(scores), cd=found.critical_difference, alpha=ALPHA, ax=axes)
+    axes.set_title(f"average rank in accuracy over {found.blocks} data sets, 1 is best")
+    text = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "samenet"}):  # equal records give equal bytes
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()
+
+
+def blocks(rows: pd.DataFrame) -> pd.DataFrame:
     """Return mean accuracies, a row a data set and a column a configuration that ran on all data sets and splits."""
     fields = [name for name in SPEC_FIELDS if name not in SAME_TEST]
     cells: dict[Any, dict[Any, list[float]]] = {}

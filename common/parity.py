@@ -77,6 +77,15 @@ CASES = (
     *(_case(name, f"ffn:32-16:{name}") for name in ("elu", "gelu", "leaky_relu", "selu", "silu", "softplus")),
     _case("sigmoid, relu, tanh", "ffn:32-32-32:sigmoid-relu-tanh"),
     _case("batch normalization", {"name": "ffn:32-16", "batch_norm": True}, "other"),
+    _case("convolution", {"name": "cnn", "width": 4, "dropout": 0.0}, "other"),
+    _case("residual convolution, batch normalization", {"name": "resnet", "width": 4}, "other"),
+    # here, too, some gradients are so small that Adam's division by them would show rounding
+    _case(
+        "attention of single-weight neurons, epsilon 2**-10",
+        {"name": "attention_5k", "width": 8, "heads": 2},
+        "other",
+        epsilon=2.0**-10,
+    ),
 )
 
 

@@ -35,7 +35,7 @@ TIMES = [
 MEMORY = ["idle_memory_mb", "peak_memory_mb", "memory_rise_mb"]
 SIZES = ["parameters", "flops_per_sample", "model_bytes", "n_train", "n_val", "n_test", "n_classes"]
 MEASURED = ["status", "error", *SCORES, *TIMES, *MEMORY, *SIZES, "energy_j", "energy_method", "contended", "warnings"]
-ENVIRONMENT = ["cpu", "blas", "commit", "versions"]
+ENVIRONMENT = ["cpu", "blas", "commit", "versions", "differs"]
 """What a trial ran on; ``versions`` is JSON text, library to version."""
 
 RECORD_FIELDS = ["key", *SPEC_FIELDS, "seed", *MEASURED, *ENVIRONMENT]
@@ -223,7 +223,10 @@ def _environment(ok: pd.DataFrame, of: pd.Series[int]) -> pd.DataFrame:
                 found.setdefault(package, set()).add(str(version))
         return json.dumps({name: BETWEEN.join(sorted(found[name])) for name in sorted(found)}) if found else None
 
-    merged = {name: versions if name == "versions" else together for name in ENVIRONMENT}
+    def listed(lists: pd.Series[Any]) -> str | None:
+        return "; ".join(dict.fromkeys(item for items in lists.dropna() for item in items)) or None
+
+    merged = {name: {"versions": versions, "differs": listed}.get(name, together) for name in ENVIRONMENT}
     rows = {group: {name: merge(trials[name]) for name, merge in merged.items()} for group, trials in ok.groupby(of)}
     return pd.DataFrame.from_dict(rows, orient="index", columns=ENVIRONMENT, dtype="object")
 

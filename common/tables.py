@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from common.friedman import rank_lines
+from common.friedman import diagram, rank_lines
 from common.layout import DASH, Cell, Column, HumanFormat, lay_out
 from common.naming import caption, identity, row_names, split_text, unlike
 from common.ranking import DEFAULT_WEIGHTS, rank
@@ -124,6 +124,8 @@ def render_ranking(ranking: pd.DataFrame, format: HumanFormat | Literal["csv"], 
 def write_tables(records: pd.DataFrame, directory: Path) -> None:
     """Write ``trials.csv``, ``summary.csv`` and ``ranking.csv``; equal records give equal bytes in any row order.
 
+    Over several data sets also ``critical_difference.svg``, see :func:`common.friedman.diagram`.
+
     Parameters
     ----------
     records : a row a trial.
@@ -139,6 +141,9 @@ def write_tables(records: pd.DataFrame, directory: Path) -> None:
     tables = {"trials": trials, "summary": summary, "ranking": rank(summary, DEFAULT_WEIGHTS)}
     for name, table in tables.items():
         write_atomically(directory / f"{name}.csv", to_csv(table))
+    drawn = diagram(summary[summary["n"] > 0])
+    if drawn is not None:
+        write_atomically(directory / "critical_difference.svg", drawn)
 
 
 def to_csv(table: pd.DataFrame) -> str:
@@ -229,6 +234,7 @@ def _notes(rows: pd.DataFrame) -> list[str]:
         "n seeds: scores are means (± sd) over them, times medians.",
         *_against_notes(rows),
         *_seeds_notes(rows),
+        *_native_notes(rows),
     ]
     chance = at_chance(rows)
     if chance.any():
@@ -259,6 +265,14 @@ def _against_notes(rows: pd.DataFrame) -> list[str]:
             "(paired t by seed, Holm over all pairs of rows compared: 5% for the whole table).")  # fmt: skip
     unknown = " ? not tested: fewer than 5 seeds in common with the best of those that have them, or at chance."
     return [text + (unknown if found.isna().any() else "")]
+
+
+def _native_notes(rows: pd.DataFrame) -> list[str]:
+    """Name what frameworks did their own way, to which differences between them may be due."""
+    native = rows[rows["differs"].notna()]
+    own = {backend: "; ".join(dict.fromkeys("; ".join(texts).split("; ")))
+           for backend, texts in native.groupby("backend")["differs"]}  # fmt: skip
+    return [f"native protocol, {backend}'s own: {text}." for backend, text in own.items()]
 
 
 def _seeds_notes(rows: pd.DataFrame) -> list[str]:

@@ -19,7 +19,7 @@ from common.initial import epochs, initial_weights
 from common.inputs import TrialData, load_inputs
 from common.measure import PeakMemory, TrainingMeter, fenced, inference
 from common.seeding import generator
-from config import Trial
+from config import FeedForward, Trial
 
 Record = dict[str, Any]
 
@@ -77,6 +77,20 @@ def run_trial(trial: Trial, backend: Backend, dataset: Dataset, directory: Path,
     return record
 
 
+def _differences(backend: Backend, trial: Trial) -> list[str]:
+    """Return what the backend's own conventions change in this trial."""
+    training = trial.training
+    concerned = {
+        "epsilon": training.optimizer != "sgd",
+        "momentum": training.momentum > 0 and training.schedule != "constant",
+        "l2": training.l2 > 0,
+        "weight decay": training.weight_decay > 0,
+        "early stopping": training.early_stopping_patience is not None,
+        "batch normalization": isinstance(trial.architecture, FeedForward) and trial.architecture.batch_norm,
+    }
+    return [f"{subject}: {what}" for subject, what in backend.native.items() if concerned.get(subject, True)]
+
+
 def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fresh: bool, record: Record) -> None:
     with fenced(backend.synchronise) as clock:
         data = load_inputs(trial, dataset)
@@ -89,7 +103,7 @@ def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fres
         backend.build(network)
         if network.native:
             initial = backend.get_weights()
-            record["differs"] = [f"{subject}: {what}" for subject, what in backend.native.items()]
+            record["differs"] = _differences(backend, trial)
         else:
             initial = initial_weights(backend.weight_specs(), network, trial.seed)
         backend.set_weights(initial)

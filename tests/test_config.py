@@ -189,8 +189,10 @@ def test_different_networks_have_different_labels(one: FeedForward, other: FeedF
 
 def test_label_names_what_differs_from_the_defaults() -> None:
     assert FeedForward(hidden_layer_sizes=(4,), dropout=0.25, batch_norm=True).label == "ffn:4+dropout=0.25+batch_norm"
-    (changed,) = trials(architecture={"name": "conv", "options": {"width": 16, "norm": True}})
+    (changed,) = trials(architecture={"name": "conv", "width": 16, "norm": True})
     assert changed.architecture.label == "conv+width=16"
+    (canonical,) = trials(architecture={"name": "conv", "options": {"width": 16}})
+    assert canonical.key == changed.key
     (plain,) = trials(architecture="conv")
     assert plain.architecture.label == "conv"
 

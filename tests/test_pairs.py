@@ -15,7 +15,7 @@ from test_tables import frame, row_of, trial
 
 from common import friedman, pairs, verdicts
 from common.summary import summarize
-from common.tables import render
+from common.tables import render, write_tables
 from config import UserError
 
 NOWHERE = Path("/nonexistent")
@@ -236,6 +236,15 @@ def test_a_table_of_several_data_sets_ranks_its_rows() -> None:
         ~((records["dataset"] == "a") & (records["architecture"] == "ffn:8") & (records["train_share"] < 0.7))
     ]
     assert "there are 2" in render(summarize(gone), "text").replace("\n  ", " ")
+
+
+def test_critical_difference_diagram_names_every_row(tmp_path: Path) -> None:
+    names = ("ffn:8", "ffn:16", "ffn:32", "ffn:64")
+    write_tables(many_data("abcdefgh", names), tmp_path)
+    drawn = (tmp_path / "critical_difference.svg").read_text()
+    assert all(f"torch {name}" in drawn for name in names) and "over 8 data sets" in drawn
+    write_tables(many_data("a", names), tmp_path / "one")
+    assert not (tmp_path / "one" / "critical_difference.svg").exists()
 
 
 def test_marks_in_the_table() -> None:

@@ -21,13 +21,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from config import Scalar, UserError
+from backends.models.attention import Size, offsets
+from backends.models.torch_layers import BatchNorm
+from config import Scalar
 
 ARCHITECTURES = {"attention_5k": {"width": 32, "heads": 4, "blocks": 1, "pooling_queries": 3}}
-
-MIN_POSITIONS, MAX_POSITIONS = 16, 64
-"""Attention over fewer positions has little to choose from; its cost grows with their square."""
-
 
 def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """Return the network `name`: images (rows, height, width, channels) to logits (rows, classes).
@@ -40,52 +38,32 @@ def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...]
     Raises
     ------
     UserError
-        Where the options are not at least 1, or do not fit each other, or the image is too small to attend over.
+        Where :class:`backends.models.attention.Size` refuses the options or the image.
     """
-    width, heads = int(options["width"]), int(options["heads"])
-    blocks, queries = int(options["blocks"]), int(options["pooling_queries"])
-    if min(width // 2, heads, blocks, queries) < 1 or width % heads:
-        raise UserError(
-            f"{name}: width {width}, heads {heads}, blocks {blocks}, pooling_queries {queries}; all must be at least 1, "
-            "the width at least 2 and a multiple of the heads"
-        )
-    height, breadth, channels = input_shape
-    halvings, grid = _grid(height, breadth)
-    if grid[0] * grid[1] < MIN_POSITIONS:
-        raise UserError(
-            f"{name}: images of {height}x{breadth} pixels leave under {MIN_POSITIONS} positions to attend to"
-        )
+    size = Size.of(name, options, input_shape)
+    blocks = [(f"block_{number}", AttentionBlock(size.width, size.heads, size.grid)) for number in range(size.blocks)]
     return AttentionNetwork(
-        stem(channels, width, halvings),
-        nn.Sequential(OrderedDict((f"block_{number}", AttentionBlock(width, heads, grid)) for number in range(blocks))),
-        AttentionPooling(width, queries),
-        nn.Linear(queries * width, classes),
+        stem(input_shape[2], size),
+        nn.Sequential(OrderedDict(blocks)),
+        AttentionPooling(size.width, size.queries),
+        nn.Linear(size.queries * size.width, classes),
     )
 
 
-def _grid(height: int, width: int) -> tuple[int, tuple[int, int]]:
-    """Return how often an image must be halved to come down to MAX_POSITIONS, and its height and width then."""
-    halvings = 0
-    while height * width > MAX_POSITIONS:
-        height, width, halvings = -(-height // 2), -(-width // 2), halvings + 1
-    return halvings, (height, width)
-
-
-def stem(channels: int, width: int, halvings: int) -> nn.Module:
+def stem(channels: int, size: Size) -> nn.Module:
     """Return three convolutions, the last two separable: (rows, channels, h, w) to (rows, width, positions' grid).
 
     The first two halve the image, with 5x5 kernels: they brought 98.1% with 3x3 to 98.6% (MNIST, two epochs, one seed).
     Images that need more halvings are averaged down first, those that need fewer are strided less.
     """
-    narrow = width // 2
-    strides = [2 if halvings > number else 1 for number in range(2)]
+    width, narrow = size.width, size.width // 2
     parts: OrderedDict[str, nn.Module] = OrderedDict()
-    if halvings > 2:
-        parts["shrink"] = nn.AvgPool2d(2 ** (halvings - 2), ceil_mode=True)
-    parts["conv_0"] = _convolution(channels, narrow, 5, strides[0])
+    if size.shrink > 1:
+        parts["shrink"] = nn.AvgPool2d(size.shrink, ceil_mode=True)
+    parts["conv_0"] = _convolution(channels, narrow, 5, size.strides[0])
     parts["relu_0"] = nn.ReLU(inplace=True)
-    for number, (before, size, stride) in enumerate([(narrow, 5, strides[1]), (width, 3, 1)], start=1):
-        parts[f"depthwise_{number}"] = _convolution(before, before, size, stride, groups=before)
+    for number, (before, kernel, stride) in enumerate([(narrow, 5, size.strides[1]), (width, 3, 1)], start=1):
+        parts[f"depthwise_{number}"] = _convolution(before, before, kernel, stride, groups=before)
         parts[f"pointwise_{number}"] = _convolution(before, width, 1)
         parts[f"relu_{number}"] = nn.ReLU(inplace=True)
     return nn.Sequential(parts)
@@ -93,9 +71,9 @@ def stem(channels: int, width: int, halvings: int) -> nn.Module:
 
 def _convolution(channels: int, width: int, size: int, stride: int = 1, groups: int = 1) -> nn.Module:
     kernel = nn.Conv2d(channels, width, size, stride, padding=size // 2, groups=groups, bias=False)
-    # every kernel has a norm behind it, so that the scale of its initial weights does not matter; PyTorch's momentum,
-    # not Keras's 0.01: after the few hundred steps of a short training that still holds a part of its initial values
-    return nn.Sequential(OrderedDict(conv=kernel, norm=nn.BatchNorm2d(width, eps=1e-3, momentum=0.1)))
+    # every kernel has a norm behind it, so that the scale of its initial weights does not matter; not Keras's momentum
+    # of 0.01: after the few hundred steps of a short training that still holds a part of its initial values
+    return nn.Sequential(OrderedDict(conv=kernel, norm=BatchNorm(width, momentum=0.1)))
 
 
 class AttentionNetwork(nn.Module):
@@ -159,9 +137,7 @@ class RelativeAttention(nn.Module):
         height, width = grid
         self.heads = heads
         self.relative_position = nn.Parameter(torch.zeros(heads, (2 * height - 1) * (2 * width - 1)))
-        rows, columns = torch.arange(height).repeat_interleave(width), torch.arange(width).repeat(height)
-        down, right = rows[:, None] - rows + height - 1, columns[:, None] - columns + width - 1
-        self.register_buffer("offset", (down * (2 * width - 1) + right).flatten(), persistent=False)
+        self.register_buffer("offset", torch.as_tensor(offsets(height, width)).flatten(), persistent=False)
         self.offset: Tensor
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -1,0 +1,24 @@
+"""Layers that Keras has in another arithmetic than PyTorch, in PyTorch's: what several networks here need of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import layers
+
+
+def convolution(x: Any, width: int, size: int, stride: int = 1, depthwise: bool = False, *, name: str) -> Any:
+    """Return a convolution without bias, and batch normalization behind it.
+
+    Keras pads ``same`` by what the stride leaves over, more at the end than at the beginning; here it is half the
+    kernel on every side.
+    """
+    margin = size // 2
+    if stride > 1 and margin:
+        x = layers.ZeroPadding2D(margin, name=f"{name}-pad")(x)
+    padding: Any = {"padding": "valid" if stride > 1 else "same", "use_bias": False, "name": f"{name}-conv"}
+    if depthwise:
+        x = layers.DepthwiseConv2D(size, stride, **padding)(x)
+    else:
+        x = layers.Conv2D(width, size, stride, **padding)(x)
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{name}-norm")(x)
