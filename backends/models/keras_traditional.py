@@ -25,7 +25,9 @@ ARCHITECTURES = {
 def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...], classes: int) -> keras.Model:
     """Return the network `name`, as :func:`backends.models.torch_traditional.build` does."""
     if name == "mlp":
-        hidden = FeedForward(hidden_layer_sizes=(512, 256), activations=("relu",) * 2, dropout=float(options["dropout"]))
+        hidden = FeedForward(
+            hidden_layer_sizes=(512, 256), activations=("relu",) * 2, dropout=float(options["dropout"])
+        )
         return feed_forward(hidden, input_shape, classes)
     inputs = keras.Input(input_shape, name="inputs")
     width = int(options["width"])

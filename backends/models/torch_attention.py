@@ -27,6 +27,7 @@ from config import Scalar
 
 ARCHITECTURES = {"attention_5k": {"width": 32, "heads": 4, "blocks": 1, "pooling_queries": 3}}
 
+
 def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """Return the network `name`: images (rows, height, width, channels) to logits (rows, classes).
 

@@ -28,7 +28,9 @@ def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...]
     options : ``width``, channels of the first stage, doubled in each further one; ``dropout`` before the head.
     """
     if name == "mlp":
-        hidden = FeedForward(hidden_layer_sizes=(512, 256), activations=("relu",) * 2, dropout=float(options["dropout"]))
+        hidden = FeedForward(
+            hidden_layer_sizes=(512, 256), activations=("relu",) * 2, dropout=float(options["dropout"])
+        )
         return feed_forward(hidden, input_shape, classes, native=True)
     if name == "cnn":
         return TraditionalCNN(input_shape, classes, int(options["width"]), float(options["dropout"]))
