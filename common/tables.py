@@ -270,7 +270,7 @@ def _against_notes(rows: pd.DataFrame) -> list[str]:
 def _native_notes(rows: pd.DataFrame) -> list[str]:
     """Name what frameworks did their own way, to which differences between them may be due."""
     native = rows[rows["differs"].notna()]
-    own = {backend: "; ".join(dict.fromkeys("; ".join(texts).split("; ")))
+    own = {str(backend): "; ".join(dict.fromkeys("; ".join(texts).split("; ")))
            for backend, texts in native.groupby("backend")["differs"]}  # fmt: skip
     return [f"native protocol, {backend}'s own: {text}." for backend, text in own.items()]
 
