@@ -9,7 +9,7 @@ import pytest
 
 import backends
 from common import data, parity
-from config import Vocabulary
+from config import FeedForward, Vocabulary
 
 CASES = {case.name: case for case in parity.CASES}
 ENGINES = ("keras/tensorflow", "keras/torch", "keras/jax")
@@ -80,6 +80,15 @@ def test_float32_drifts_and_asserts_nothing() -> None:
     assert 1e-9 < verdict.differences[-1][0] < 1e-2
     assert verdict.tolerance is None
     assert verdict.holds
+
+
+def test_softplus_is_exact_where_pytorchs_own_is_not() -> None:
+    torch = pytest.importorskip("torch")
+    from backends.models.torch_ffn import feed_forward
+
+    spec = FeedForward(hidden_layer_sizes=(1,), activations=("softplus",))
+    softplus = feed_forward(spec, (1,), 2, native=False).activation_0
+    assert float(softplus(torch.tensor(21.0, dtype=torch.float64))) == pytest.approx(np.logaddexp(21, 0), rel=1e-15)
 
 
 def test_pieces_of_an_epoch_are_the_epoch() -> None:

@@ -23,7 +23,18 @@ def gelu(x: Any) -> Any:
     return 0.5 * x * (1 + ops.erf(x * math.sqrt(0.5)))
 
 
-_ACTIVATIONS: dict[Activation, Any] = {"identity": "linear", "leaky_relu": leaky_relu, "gelu": gelu}
+@keras.saving.register_keras_serializable(package="samenet")
+def softplus(x: Any) -> Any:
+    """Return log(1 + exp(x)); PyTorch's own, which Keras takes there, is x above 20, which leaves out 2e-9."""
+    return ops.maximum(x, 0) + ops.log1p(ops.exp(-ops.abs(x)))
+
+
+_ACTIVATIONS: dict[Activation, Any] = {
+    "identity": "linear",
+    "leaky_relu": leaky_relu,
+    "gelu": gelu,
+    "softplus": softplus,
+}
 """Where Keras's name or arithmetic is another."""
 
 

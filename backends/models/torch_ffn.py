@@ -21,7 +21,7 @@ _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "leaky_relu": lambda: nn.LeakyReLU(0.01),
     "selu": nn.SELU,
     "silu": nn.SiLU,
-    "softplus": nn.Softplus,
+    "softplus": lambda: nn.Softplus(threshold=40),  # by default it is x above 20, which leaves out 2e-9
 }
 
 
