@@ -30,6 +30,7 @@ Scalar = bool | int | float | str
 Activation = Literal["relu", "sigmoid", "tanh", "identity", "elu", "gelu", "leaky_relu", "selu", "silu", "softplus"]
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "step", "cosine", "one_cycle"]
+Augmentation = Literal["none", "shift"]
 Protocol = Literal["matched", "native"]
 
 
@@ -224,6 +225,7 @@ class Training(Spec):
     epsilon : Adam's and AdamW's; null is 1e-8 in the matched protocol, and the framework's own default in the native.
     l2 : lambda of the penalty 0.5 * lambda * |W|^2 on kernels (in the native protocol, of the framework's own form).
     weight_decay : AdamW's decoupled decay of kernels.
+    augmentation : ``shift``, every training image moved afresh in each epoch, by up to 2 pixels of 28 each way.
     validation : share of the training part held out for validation.
     """
 
@@ -240,6 +242,7 @@ class Training(Spec):
     l2: Annotated[float, Field(ge=0, le=1000)] = 0.0
     weight_decay: Annotated[float, Field(ge=0, le=1000)] = 0.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    augmentation: Augmentation = "none"
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = 5
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
 

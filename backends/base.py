@@ -94,10 +94,12 @@ class Epoch:
     ----------
     order : (rows,) int64, the training rows in the order they are taken; consecutive `batch_size` of them make a batch.
     learning_rates : (steps,) float64, the rate of each step.
+    inputs : (rows, *input_shape) to train this epoch on in place of those prepared; the labels stay.
     """
 
     order: Array
     learning_rates: Array
+    inputs: Array | None = None
 
 
 @dataclass(frozen=True)

@@ -171,13 +171,16 @@ class KerasBackend(Backend):
     def prepare(self, inputs: Array, labels: Array) -> tuple[Any, Any]:
         smoothing, classes = self._network.training.label_smoothing, self._network.classes
         targets = np.eye(classes)[labels] * (1 - smoothing) + smoothing / classes
-        arrays = (np.asarray(part, self.runtime.precision) for part in (inputs, targets))
-        x, y = (keras.ops.convert_to_tensor(part) for part in arrays)
-        return x, y
+        return self._tensor(inputs), self._tensor(targets)
+
+    def _tensor(self, array: Array) -> Any:
+        return keras.ops.convert_to_tensor(np.asarray(array, self.runtime.precision))
 
     def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float], bool]) -> None:
+        inputs, targets = data
         for epoch in epochs:
-            if on_epoch_end(self._loop.train_epoch(data, epoch)):
+            x = inputs if epoch.inputs is None else self._tensor(epoch.inputs)
+            if on_epoch_end(self._loop.train_epoch((x, targets), epoch)):
                 return
 
     def predict_proba(self, inputs: Array) -> Array:

@@ -124,7 +124,8 @@ class SklearnBackend(Backend):
         shuffled = np.empty_like(inputs)  # kept: fresh pages every epoch would cost more than the gathering
         for epoch in epochs:
             rows = len(epoch.order)
-            x = np.take(inputs, epoch.order, axis=0, out=shuffled[:rows], mode="clip")
+            source = inputs if epoch.inputs is None else epoch.inputs.reshape(len(inputs), -1)
+            x = np.take(source, epoch.order, axis=0, out=shuffled[:rows], mode="clip")
             try:
                 loss = self._train_epoch(x, labels[epoch.order], epoch.learning_rates)
             except ValueError as error:

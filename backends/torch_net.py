@@ -139,8 +139,10 @@ class TorchBackend(Backend):
         return [tensor for name, (tensor, _) in self._places.items() if name.endswith("kernel")]
 
     def prepare(self, inputs: Array, labels: Array) -> tuple[Tensor, Tensor]:
-        x = torch.as_tensor(inputs, device=self._device, dtype=self._dtype)
-        return x, torch.as_tensor(labels, device=self._device)
+        return self._tensor(inputs), torch.as_tensor(labels, device=self._device)
+
+    def _tensor(self, inputs: Array) -> Tensor:
+        return torch.as_tensor(inputs, device=self._device, dtype=self._dtype)
 
     def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float], bool]) -> None:
         inputs, labels = data
@@ -149,7 +151,8 @@ class TorchBackend(Backend):
         for epoch in epochs:
             order = torch.as_tensor(epoch.order, device=self._device)
             rows = len(order)
-            x = torch.index_select(inputs, 0, order, out=shuffled[:rows])
+            source = inputs if epoch.inputs is None else self._tensor(epoch.inputs)
+            x = torch.index_select(source, 0, order, out=shuffled[:rows])
             y = torch.index_select(labels, 0, order, out=shuffled_labels[:rows])
             self._model.train()
             loss = self._train_epoch(x, y, epoch.learning_rates)

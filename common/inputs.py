@@ -20,11 +20,13 @@ class TrialData:
     inputs : (rows, *input_shape) arrays of the trial's precision.
     labels : (rows,) int64 arrays.
     indices : the rows of each part in the pooled data set.
+    pipeline : what made inputs of the images, fitted on the training rows.
     """
 
     inputs: dict[str, Array]
     labels: dict[str, Array]
     indices: Split
+    pipeline: FeaturePipeline
 
 
 def cut(trial: Trial, dataset: Dataset) -> Split:
@@ -69,6 +71,7 @@ def load_inputs(trial: Trial, dataset: Dataset) -> TrialData:
         },
         labels={name: dataset.labels[rows] for name, rows in parts.items()},
         indices=indices,
+        pipeline=pipeline,
     )
 
 

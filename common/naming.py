@@ -15,7 +15,7 @@ LABELS = {"batch_size": "batch", "learning_rate": "lr", "early_stopping_patience
 JOINED = ["backend", "engine", "architecture", "data_sha256", "split", "train_share"]
 """Fields that are not columns of their own: shown together, or (the hash) not at all."""
 
-USUAL = Training().model_dump(include={"beta_1", "beta_2", "epsilon", "schedule", "validation"})
+USUAL = Training().model_dump(include={"beta_1", "beta_2", "epsilon", "schedule", "augmentation", "validation"})
 """Settings that are only worth a word where they are not the default."""
 
 

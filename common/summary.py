@@ -16,8 +16,8 @@ from common.stats import mean_interval
 SPEC_FIELDS = [
     *("backend", "engine", "architecture", "dataset", "data_sha256", "split", "train_share", "rows", "scaling"),
     *("input_size", "pca", "max_epochs", "batch_size", "optimizer", "learning_rate", "schedule", "momentum"),
-    *("nesterov", "beta_1", "beta_2", "epsilon", "l2", "weight_decay", "label_smoothing", "early_stopping_patience"),
-    *("validation", "protocol", "loop", "device", "precision", "threads"),
+    *("nesterov", "beta_1", "beta_2", "epsilon", "l2", "weight_decay", "label_smoothing", "augmentation"),
+    *("early_stopping_patience", "validation", "protocol", "loop", "device", "precision", "threads"),
 ]
 """Columns that make a configuration: the specification without the seed."""
 

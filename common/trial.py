@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from backends.base import Array, Backend, Diverged, Epoch, Network, Runtime, Stopping, Weights
+from common.augmentation import augmented
 from common.data import Dataset
 from common.initial import epochs, initial_weights
 from common.inputs import TrialData, load_inputs
@@ -115,7 +116,7 @@ def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fres
     backend.set_weights(initial)
 
     training = _Fit(trial, backend, data)
-    training.run(prepared)
+    training.run(prepared, dataset.images)
     record |= training.figures()
     with fenced(backend.synchronise) as clock:
         probabilities = backend.predict_proba(data.inputs["test"])
@@ -163,9 +164,10 @@ class _Fit:
     evaluate_s: float = 0.0
     best: Weights | None = None
 
-    def run(self, prepared: Any) -> None:
+    def run(self, prepared: Any, images: Array) -> None:
         self.meter = TrainingMeter(self.backend.synchronise)
         plan = epochs(self.trial.training, len(self.data.labels["train"]), self.trial.seed)
+        plan = augmented(plan, self.trial, images, self.data)
         self.meter.resume()
         self.backend.fit(prepared, plan, self._epoch_end)
         if self.best is not None and self.stopping.restore_best:

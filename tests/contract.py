@@ -79,6 +79,21 @@ def check_weights_have_canonical_names_and_shapes(backend: Backend) -> None:
     }  # fmt: skip
 
 
+def check_an_epochs_own_inputs_take_the_place_of_the_data(backend: Backend) -> None:
+    inputs, labels = digits()
+    others = np.ascontiguousarray(inputs[::-1])
+    plan = list(epochs(DIGITS.training, len(labels), seed=0))
+    backend.build(DIGITS)
+    initial = initial_weights(backend.weight_specs(), DIGITS, 3)
+    found = []
+    for prepared, own in ((others, None), (inputs, others)):
+        backend.set_weights(initial)
+        given = [replace(epoch, inputs=own) for epoch in plan]
+        backend.fit(backend.prepare(prepared, labels), given, lambda loss: False)
+        found.append(backend.get_weights())
+    assert all(np.array_equal(found[0][name], found[1][name]) for name in found[0])
+
+
 def check_weights_round_trip(backend: Backend) -> None:
     given = {name: array.astype(np.float32) for name, array in built(backend, DIGITS, seed=3).items()}
     taken = backend.get_weights()

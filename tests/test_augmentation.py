@@ -1,0 +1,61 @@
+"""Augmentation: what a shift does, and that it is drawn for a seed and an epoch and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import backends
+from common import data
+from common.augmentation import augmented, shifted
+from common.inputs import load_inputs
+from config import Trial, expand
+
+
+def trial(**training: Any) -> Trial:
+    fields = {"backend": ["torch"], "dataset": ["digits"], "architecture": ["ffn:8"], "training.epochs": [3]}
+    fields |= {f"training.{name}": [value] for name, value in training.items()}
+    return expand([fields], backends.vocabulary())[0]
+
+
+def inputs(spec: Trial) -> list[Any]:
+    dataset = data.load("digits")
+    loaded = load_inputs(spec, dataset)
+    from common.initial import epochs
+
+    plan = epochs(spec.training, len(loaded.labels["train"]), spec.seed)
+    return [epoch.inputs for epoch in augmented(plan, spec, dataset.images, loaded)]
+
+
+@pytest.mark.parametrize(("side", "most"), [(28, 2), (32, 2), (8, 1)])
+def test_a_shift_moves_the_whole_image_by_up_to_a_fourteenth(side: int, most: int) -> None:
+    images = np.zeros((2000, side, side, 1), np.uint8)
+    images[:, side // 2, side // 2] = 200
+    moved = shifted(images, np.random.default_rng(0))
+    assert moved.shape == images.shape
+    rows, down, right, _ = np.nonzero(moved)
+    assert len(rows) == 2000, "a pixel was lost or doubled"
+    ways = set(zip((down - side // 2).tolist(), (right - side // 2).tolist(), strict=True))
+    assert ways == {(a, b) for a in range(-most, most + 1) for b in range(-most, most + 1)}
+
+
+def test_colours_move_together_and_zeros_come_in() -> None:
+    images = np.full((50, 28, 28, 3), 9, np.uint8)
+    images[..., 1] = 7
+    moved = shifted(images, np.random.default_rng(0))
+    assert np.array_equal(moved[..., 1] > 0, moved[..., 0] > 0)
+    assert set(np.unique(moved)) == {0, 7, 9}
+
+
+def test_every_epoch_and_seed_has_shifts_of_its_own_and_the_same_again() -> None:
+    first, again = inputs(trial(augmentation="shift")), inputs(trial(augmentation="shift"))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], first[1])
+    wider = trial(augmentation="shift").model_copy(update={"backend": "sklearn", "seed": 1})
+    assert not np.array_equal(inputs(wider)[0], first[0])
+
+
+def test_without_augmentation_epochs_have_no_inputs_of_their_own() -> None:
+    assert inputs(trial()) == [None, None, None]
