@@ -115,7 +115,10 @@ def _run_parser() -> argparse.ArgumentParser:
     )
     study.add_argument("--backend", action="append", metavar="NAME", help="only this backend; repeatable")
     study.add_argument("--engine", action="append", metavar="NAME", help="Keras's engine: tensorflow, torch, jax")
-    study.add_argument("--arch", nargs="+", metavar="ARCH", help="such as ffn:64, ffn:16x64:sigmoid, attention_5k")
+    study.add_argument(
+        "--arch", nargs="+", metavar="ARCH", help="ffn:64, ffn:16x64:sigmoid, cnn, your own FILE.py:callable"
+    )
+    study.add_argument("--allow-code", action="store_true", help="run the module:callable that a study file names")
     study.add_argument("--split", nargs="+", type=_share, metavar="SHARE", help="train shares, or official")
     study.add_argument("--seeds", type=_positive, metavar="N", help="number of seeds: 0 to N - 1")
     study.add_argument("--epochs", nargs="+", type=_whole, metavar="N")
@@ -221,7 +224,9 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         given["seed"] = list(range(arguments.seeds))
     if "threads" not in given:
         given["threads"] = [max(1, (os.cpu_count() or 1) // arguments.workers)]
-    return studies.plan(studies.read(arguments.study), given, backends.vocabulary(), arguments.data_dir)
+    # what stands on the command line was given by the user; --arch replaces all that a study names
+    vocabulary = backends.vocabulary(allow_code=arguments.allow_code or arguments.arch is not None)
+    return studies.plan(studies.read(arguments.study), given, vocabulary, arguments.data_dir)
 
 
 def _options(arguments: argparse.Namespace) -> Options:

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -46,10 +47,12 @@ class Vocabulary:
     ----------
     backends : mapping of backend name to its engines (empty where it has none; the first is the default).
     architectures : mapping of registered architecture name to its options and their default values.
+    allow_code : whether ``module:callable`` may be run: the user gave it on the command line, or said so.
     """
 
     backends: Mapping[str, tuple[str, ...]]
     architectures: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
+    allow_code: bool = False
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -158,6 +161,55 @@ class Registered(Spec):
         return self.name + "".join(f"+{key}={self.options[key]}" for key in self.changed)
 
 
+class Custom(Spec):
+    """A network of the user's own: what a callable of theirs returns.
+
+    Attributes
+    ----------
+    place : ``module:callable`` or ``FILE.py:callable``.
+    options : what the callable is given by name, beside ``input_shape`` and ``classes`` where it takes them.
+    sha256 : hash of the file that it is in: one that was changed is another network.
+    """
+
+    name: Literal["custom"] = "custom"
+    place: str
+    options: dict[str, Scalar] = Field(default_factory=dict)
+    sha256: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_be_run(cls, data: Any, info: ValidationInfo) -> Any:
+        vocabulary: Vocabulary | None = info.context
+        if vocabulary is None:
+            return data
+        place = data["place"]
+        if not vocabulary.allow_code:
+            raise ValueError(f"{place!r} is code, and is not run because a file says so; give it with --arch, or say "
+                             "--allow-code")  # fmt: skip
+        return {**data, "sha256": hashlib.sha256(source_of(place).read_bytes()).hexdigest()}
+
+    @property
+    def label(self) -> str:
+        """The place, with the options behind it."""
+        return self.place + "".join(f"+{key}={value}" for key, value in sorted(self.options.items()))
+
+
+def source_of(place: str) -> Path:
+    """Return the file of a ``module:callable`` without running it.
+
+    Raises
+    ------
+    ValueError
+        Where there is none.
+    """
+    module = place.partition(":")[0]
+    path = Path(module) if module.endswith(".py") else Path(*module.split(".")).with_suffix(".py")
+    for folder in (Path(), Path(__file__).parent):
+        if (folder / path).is_file():
+            return folder / path
+    raise ValueError(f"{place!r}: there is no file {path} here; write module:callable or FILE.py:callable")
+
+
 def _same_kind(value: object, default: Scalar) -> bool:
     if isinstance(default, float):
         return isinstance(value, int | float) and not isinstance(value, bool)
@@ -176,6 +228,8 @@ def parse_architecture(text: str) -> dict[str, Any]:
     ValueError
         With the form to write, where a feed-forward network is misspelt.
     """
+    if ":" in text and text.partition(":")[0] != "ffn":
+        return {"name": "custom", "place": text}
     if not text.startswith("ffn"):
         return {"name": text}
     match = _FFN.fullmatch(text)
@@ -193,23 +247,24 @@ def parse_architecture(text: str) -> dict[str, Any]:
     return fields
 
 
-def _architecture(value: Any, info: ValidationInfo) -> FeedForward | Registered:
-    if isinstance(value, FeedForward | Registered):
+def _architecture(value: Any, info: ValidationInfo) -> FeedForward | Registered | Custom:
+    if isinstance(value, FeedForward | Registered | Custom):
         return value
     if isinstance(value, str):
         value = parse_architecture(value)
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise ValueError(f'{value!r} is not an architecture; write \'ffn:64\' or {{"name": "ffn:64", ...options}}')
-    head = parse_architecture(value["name"]) if value["name"] != "ffn" else {}
+    head = parse_architecture(value["name"]) if value["name"] not in ("ffn", "custom") else {}
     value = {**value, **head}
     if value["name"] == "ffn":
         return FeedForward.model_validate(value, context=info.context)
     if "options" not in value:  # as a person writes it: the options beside the name
-        value = {"name": value["name"], "options": {key: item for key, item in value.items() if key != "name"}}
-    return Registered.model_validate(value, context=info.context)
+        options = {key: item for key, item in value.items() if key not in ("name", "place")}
+        value = {key: item for key, item in value.items() if key not in options} | {"options": options}
+    return (Custom if value["name"] == "custom" else Registered).model_validate(value, context=info.context)
 
 
-Architecture = Annotated[SerializeAsAny[FeedForward | Registered], PlainValidator(_architecture)]
+Architecture = Annotated[SerializeAsAny[FeedForward | Registered | Custom], PlainValidator(_architecture)]
 
 
 class Training(Spec):

@@ -45,9 +45,10 @@ def names() -> list[str]:
     return list(_PLACES)
 
 
-def vocabulary() -> Vocabulary:
+def vocabulary(allow_code: bool = False) -> Vocabulary:
     """Return the backends, engines and architectures that exist here, for validation."""
     return Vocabulary(
+        allow_code=allow_code,
         backends={name: load(name).engines for name in _PLACES},
         architectures={name: entry.options for name, entry in catalog().items()},
     )

@@ -65,7 +65,8 @@ class WeightSpec:
 
     Attributes
     ----------
-    initializer : ``glorot_uniform``, ``he_normal``, ``zeros``, ``ones`` or ``normal:SD``.
+    initializer : ``glorot_uniform``, ``he_normal``, ``zeros``, ``ones`` or ``normal:SD``; ``own``, the value that the
+        framework gave it.
     trainable : False for statistics such as batch normalization's moving mean.
     """
 
@@ -216,13 +217,14 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float], bool]) -> None:
+    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float | None], bool]) -> None:
         """Train, one pass over `data` for each of `epochs`.
 
         Parameters
         ----------
         data : what :meth:`prepare` returned.
-        on_epoch_end : called with the epoch's mean loss (penalties included); training ends where it returns True.
+        on_epoch_end : called with the epoch's mean loss (penalties included; None where the framework has none);
+            training ends where it returns True.
 
         Raises
         ------

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 
+from backends import custom
 from backends.base import Array, Backend, Capability, Epoch, Layer, Network, Runtime, Stopping, Weights, WeightSpec
 from backends.models import module, offered
-from config import Activation, FeedForward, UserError
+from config import Activation, Custom, FeedForward, UserError
 
 if TYPE_CHECKING:
     import keras
@@ -40,7 +41,15 @@ class KerasBackend(Backend):
     packages = ("keras", "tensorflow", "torch", "jax")
     capability = Capability(
         expresses=frozenset(
-            {"architecture:ffn", "mixed_activations", "dropout", "batch_norm", "l2", "label_smoothing"}
+            {
+                "architecture:ffn",
+                "architecture:custom",
+                "mixed_activations",
+                "dropout",
+                "batch_norm",
+                "l2",
+                "label_smoothing",
+            }
             | {"early_stopping", "two_classes"}
             | {"precision:float32", "precision:float64", "device:auto", "device:cpu", "device:cuda"}
             | {"optimizer:sgd", "optimizer:adam", "optimizer:adamw"}
@@ -109,10 +118,17 @@ class KerasBackend(Backend):
             from backends.models.keras_ffn import feed_forward
 
             model = feed_forward(architecture, shape, classes)
+        elif isinstance(architecture, Custom):
+            model = custom.build(architecture, shape, classes, keras.Model)
+            if getattr(model.layers[-1], "activation", None) is keras.activations.softmax:
+                model.layers[
+                    -1
+                ].activation = keras.activations.linear  # what is trained and predicted with takes logits
         else:
             models = module("keras", architecture.name)
             model = models.build(architecture.name, architecture.options, shape, classes)
-        missing = [weight.path for weight in model.weights if _leaf(weight) not in _INITIALIZERS]
+        own = isinstance(architecture, Custom)
+        missing = [weight.path for weight in model.weights if not own and _leaf(weight) not in _INITIALIZERS]
         if missing:
             raise TypeError(f"{architecture.label}: no initializer is declared for {', '.join(missing)}")
         self._network, self._model = network, model
@@ -149,8 +165,9 @@ class KerasBackend(Backend):
         return optimizer
 
     def weight_specs(self) -> list[WeightSpec]:
+        own = isinstance(self._network.architecture, Custom)
         return [
-            WeightSpec(name, shape, _INITIALIZERS[_leaf(weight)], weight.trainable)
+            WeightSpec(name, shape, "own" if own else _INITIALIZERS[_leaf(weight)], weight.trainable)
             for name, weight, shape in _canonical(self._model)
         ]
 
@@ -176,7 +193,7 @@ class KerasBackend(Backend):
     def _tensor(self, array: Array) -> Any:
         return keras.ops.convert_to_tensor(np.asarray(array, self.runtime.precision))
 
-    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float], bool]) -> None:
+    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float | None], bool]) -> None:
         inputs, targets = data
         for epoch in epochs:
             x = inputs if epoch.inputs is None else self._tensor(epoch.inputs)

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backends import custom
 from backends.base import Array, Backend, Capability, Diverged, Epoch, Layer, Network, Stopping, Weights, WeightSpec
-from config import Activation, FeedForward
+from config import Activation, Custom, FeedForward
 
 if TYPE_CHECKING:
+    import sklearn.base
     from sklearn.neural_network import MLPClassifier
 
 _ACTIVATIONS: dict[Activation, str] = {"relu": "relu", "sigmoid": "logistic", "tanh": "tanh", "identity": "identity"}
@@ -24,12 +26,15 @@ _SCRATCH = ("_optimizer", "_best_coefs", "_best_intercepts", "_random_state", "l
 
 
 class SklearnBackend(Backend):
-    """MLPClassifier: feed-forward networks with one activation for all hidden layers."""
+    """MLPClassifier: feed-forward networks with one activation for all hidden layers; and the user's own classifiers.
+
+    A classifier of the user's own is fitted once, by its own ``fit``; epochs, batches and learning rates are its own.
+    """
 
     packages = ("scikit-learn", "scipy")
     capability = Capability(
         expresses=frozenset(
-            {"architecture:ffn", "l2", "early_stopping", "optimizer:sgd", "optimizer:adam"}
+            {"architecture:ffn", "architecture:custom", "l2", "early_stopping", "optimizer:sgd", "optimizer:adam"}
             | {"precision:float32", "precision:float64", "device:auto", "device:cpu"}
             | {"schedule:step", "schedule:cosine", "schedule:one_cycle"}
             | {f"activation:{name}" for name in _ACTIVATIONS}
@@ -55,7 +60,7 @@ class SklearnBackend(Backend):
 
     def start(self) -> None:
         global sklearn, MLPClassifier
-        import sklearn
+        import sklearn.base
         from sklearn.neural_network import MLPClassifier
         from threadpoolctl import threadpool_limits
 
@@ -67,10 +72,15 @@ class SklearnBackend(Backend):
         threads = max((pool["num_threads"] for pool in threadpool_info()), default=None)
         return {"threads": threads, "device": "cpu", "denormals": "kept"}
 
+    _model: Any
+
     def build(self, network: Network) -> None:
         architecture, training = network.architecture, network.training
+        self._network, self._own = network, isinstance(architecture, Custom)
+        if isinstance(architecture, Custom):
+            self._model = custom.build(architecture, network.input_shape, network.classes, sklearn.base.ClassifierMixin)
+            return
         assert isinstance(architecture, FeedForward)  # what its capability says
-        self._network = network
         self._model = MLPClassifier(
             hidden_layer_sizes=architecture.hidden_layer_sizes,
             activation=_ACTIVATIONS[architecture.activations[0]],
@@ -94,6 +104,8 @@ class SklearnBackend(Backend):
 
     def _names(self) -> Iterator[tuple[str, list[Array], int]]:
         """Yield each weight's canonical name and where it stands: a list of MLPClassifier's, and the index in it."""
+        if self._own:
+            return
         last = len(self._model.coefs_) - 1
         for index in range(last + 1):
             layer = "logits" if index == last else f"hidden_{index}"
@@ -110,6 +122,9 @@ class SklearnBackend(Backend):
         return {name: arrays[index].copy() for name, arrays, index in self._names()}
 
     def set_weights(self, weights: Weights) -> None:
+        if self._own:
+            self._model = sklearn.base.clone(self._model)
+            return
         for name, arrays, index in self._names():
             arrays[index] = np.array(weights[name], dtype=self.runtime.precision)
         # without one, partial_fit makes a new optimizer
@@ -119,8 +134,14 @@ class SklearnBackend(Backend):
     def prepare(self, inputs: Array, labels: Array) -> tuple[Array, Array]:
         return np.ascontiguousarray(inputs.reshape(len(inputs), -1), dtype=self.runtime.precision), labels
 
-    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float], bool]) -> None:
+    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float | None], bool]) -> None:
         inputs, labels = data
+        if self._own:
+            epoch = next(iter(epochs))
+            source = inputs if epoch.inputs is None else epoch.inputs.reshape(len(inputs), -1)
+            self._model.fit(source[epoch.order], labels[epoch.order])
+            on_epoch_end(None)
+            return
         shuffled = np.empty_like(inputs)  # kept: fresh pages every epoch would cost more than the gathering
         for epoch in epochs:
             rows = len(epoch.order)
@@ -152,7 +173,13 @@ class SklearnBackend(Backend):
 
     def predict_proba(self, inputs: Array) -> Array:
         flat = inputs.reshape(len(inputs), -1).astype(self.runtime.precision, copy=False)
-        return np.asarray(self._model.predict_proba(flat))
+        found = np.asarray(self._model.predict_proba(flat))
+        if found.shape[1] == self._network.classes:
+            return found
+        # a classifier knows the classes that it has seen
+        probabilities = np.zeros((len(found), self._network.classes), found.dtype)
+        probabilities[:, self._model.classes_] = found
+        return probabilities
 
     def save(self, stem: Path) -> Path:
         import skops.io
@@ -168,6 +195,9 @@ class SklearnBackend(Backend):
         import skops.io
 
         found = skops.io.load(path, trusted=[])
+        if self._own:
+            self._model = found
+            return
         self._model.coefs_, self._model.intercepts_ = found.coefs_, found.intercepts_
         self.set_weights(self.get_weights())
 

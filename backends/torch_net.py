@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from backends import custom
 from backends.base import Array, Backend, Capability, Epoch, Layer, Network, Weights, WeightSpec
 from backends.models import module, offered
-from config import Activation, FeedForward, UserError
+from config import Activation, Custom, FeedForward, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,7 @@ class TorchBackend(Backend):
         expresses=frozenset(
             {
                 "architecture:ffn",
+                "architecture:custom",
                 "mixed_activations",
                 "dropout",
                 "batch_norm",
@@ -82,12 +84,15 @@ class TorchBackend(Backend):
             from backends.models.torch_ffn import feed_forward
 
             model = feed_forward(architecture, shape, classes, network.native)
+        elif isinstance(architecture, Custom):
+            model = custom.build(architecture, shape, classes, nn.Module)
         else:
             models = module("torch", architecture.name)
             model = models.build(architecture.name, architecture.options, shape, classes)
         self._network = network
         self._model: nn.Module = model.to(self._device, self._dtype)
-        self._places = {name: (tensor, permutation) for name, tensor, permutation, _ in _canonical(model)}
+        self._arrays = _own if isinstance(architecture, Custom) else _canonical
+        self._places = {name: (tensor, permutation) for name, tensor, permutation, _ in self._arrays(model)}
         placed = {id(tensor) for tensor, _ in self._places.values()}
         missing = [name for name, parameter in model.named_parameters() if id(parameter) not in placed]
         if missing:
@@ -98,7 +103,7 @@ class TorchBackend(Backend):
     def weight_specs(self) -> list[WeightSpec]:
         return [
             WeightSpec(name, tuple(_permuted(tensor, permutation).shape), initializer, tensor.requires_grad)
-            for name, tensor, permutation, initializer in _canonical(self._model)
+            for name, tensor, permutation, initializer in self._arrays(self._model)
         ]
 
     def get_weights(self) -> Weights:
@@ -136,15 +141,21 @@ class TorchBackend(Backend):
 
     def _kernels(self) -> list[Tensor]:
         """Return the parameters that penalties and decay are for."""
-        return [tensor for name, (tensor, _) in self._places.items() if name.endswith("kernel")]
+        leaves = {name: name.rpartition("/")[2] for name in self._places}
+        return [
+            tensor
+            for name, (tensor, _) in self._places.items()
+            if leaves[name] == "kernel" or (leaves[name] == "weight" and tensor.ndim > 1)
+        ]
 
     def prepare(self, inputs: Array, labels: Array) -> tuple[Tensor, Tensor]:
         return self._tensor(inputs), torch.as_tensor(labels, device=self._device)
 
     def _tensor(self, inputs: Array) -> Tensor:
-        return torch.as_tensor(inputs, device=self._device, dtype=self._dtype)
+        tensor = torch.as_tensor(inputs, device=self._device, dtype=self._dtype)
+        return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor  # a view: channels last in memory
 
-    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float], bool]) -> None:
+    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float | None], bool]) -> None:
         inputs, labels = data
         # kept from epoch to epoch: a fresh buffer of the size of MNIST costs 0.3 s in page faults
         shuffled, shuffled_labels = torch.empty_like(inputs), torch.empty_like(labels)
@@ -195,8 +206,7 @@ class TorchBackend(Backend):
 
     def predict_proba(self, inputs: Array) -> Array:
         with self._evaluating():
-            x = torch.as_tensor(inputs, dtype=self._dtype)
-            parts = [x[start : start + _CHUNK].to(self._device) for start in range(0, len(x), _CHUNK)]
+            parts = [self._tensor(inputs[start : start + _CHUNK]) for start in range(0, max(len(inputs), 1), _CHUNK)]
             chunks = [torch.softmax(self._model(part), dim=1).cpu() for part in parts]
             return np.asarray((torch.cat(chunks) if len(chunks) > 1 else chunks[0]).numpy())
 
@@ -229,17 +239,19 @@ class TorchBackend(Backend):
         leaves = {name: part for name, part in self._model.named_modules() if not list(part.children())}
         shapes: dict[str, tuple[int, ...]] = {}
         hooks = [
-            part.register_forward_hook(lambda _, __, output, name=name: shapes.update({name: tuple(output.shape[1:])}))
+            part.register_forward_hook(
+                lambda _, __, output, name=name: shapes.update({name: tuple(getattr(output, "shape", ())[1:])})
+            )
             for name, part in leaves.items()
         ]
-        example = torch.zeros((1, *self._network.input_shape), device=self._device, dtype=self._dtype)
+        example = self._tensor(np.zeros((1, *self._network.input_shape)))
         with self._evaluating(), FlopCounterMode(display=False) as counter:
             self._model(example)
         for hook in hooks:
             hook.remove()
         counts = {name.partition(".")[2]: sum(flops.values()) for name, flops in counter.get_flop_counts().items()}
         return [
-            Layer(name, type(part).__name__, shapes[name], _count(part), counts.get(name, 0))
+            Layer(name, type(part).__name__, shapes.get(name, ()), _count(part), counts.get(name, 0))
             for name, part in leaves.items()
         ]
 
@@ -280,6 +292,13 @@ def _canonical(model: nn.Module) -> Iterator[tuple[str, Tensor, tuple[int, ...] 
                     prefix + "bias", tensor, None, "zeros")  # fmt: skip
             elif leaf in getattr(part, "initializers", {}):
                 yield prefix + leaf, tensor, None, part.initializers[leaf]
+
+
+def _own(model: nn.Module) -> Iterator[tuple[str, Tensor, None, str]]:
+    """Yield the arrays of a network of the user's own, as they are."""
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_floating_point():
+            yield name.replace(".", "/"), tensor, None, "own"
 
 
 if __name__ == "__main__":

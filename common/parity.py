@@ -168,9 +168,9 @@ def trace(trial: Trial, backend: Backend, dataset: Dataset, steps: Sequence[int]
             reached.append(mark)
             yield epoch
 
-    def at_mark(loss: float) -> bool:
+    def at_mark(loss: float | None) -> bool:
         mark = reached[-1]
-        if mark is not None:
+        if mark is not None and loss is not None:
             losses.append(loss)
             arrays: dict[str, Any] = {**backend.get_weights(), "logits": _logits(backend.predict_proba(test))}
             np.savez(directory / f"{mark}.npz", **arrays)

@@ -19,7 +19,7 @@ _BYTES = 4
 def text(arguments: argparse.Namespace) -> str:
     """Return the tables of all architectures asked for, one below the other."""
     fields = {"backend": [arguments.backend], "engine": [arguments.engine], "architecture": arguments.architectures}
-    trials = expand([fields], backends.vocabulary())
+    trials = expand([fields], backends.vocabulary(allow_code=True))
     capability = backends.load(arguments.backend).capability
     for trial in trials:
         reason = capability.reason_against(needs(trial, arguments.classes))

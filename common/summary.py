@@ -33,7 +33,16 @@ TIMES = [
     *("throughput_per_s", "harness_s"),
 ]
 MEMORY = ["idle_memory_mb", "peak_memory_mb", "memory_rise_mb"]
-SIZES = ["parameters", "flops_per_sample", "model_bytes", "n_train", "n_val", "n_test", "n_classes"]
+SIZES = [
+    "parameters",
+    "flops_per_sample",
+    "model_bytes",
+    "n_train",
+    "n_val",
+    "n_test",
+    "n_classes",
+    "untrained_parameters",
+]
 MEASURED = ["status", "error", *SCORES, *TIMES, *MEMORY, *SIZES, "energy_j", "energy_method", "contended", "warnings"]
 ENVIRONMENT = ["cpu", "blas", "commit", "versions", "differs"]
 """What a trial ran on; ``versions`` is JSON text, library to version."""

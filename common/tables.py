@@ -136,7 +136,7 @@ def write_tables(records: pd.DataFrame, directory: Path) -> None:
     summary = summarize(records)
     trials = in_order(complete(records))
     trials["error"] = [None if pd.isna(error) else error_line(error) for error in trials["error"]]
-    for name in {"warnings", "differs"} & set(trials.columns):
+    for name in {"warnings", "differs", "untrained"} & set(trials.columns):
         trials[name] = ["; ".join(items) if isinstance(items, list) else items for items in trials[name]]
     tables = {"trials": trials, "summary": summary, "ranking": rank(summary, DEFAULT_WEIGHTS)}
     for name, table in tables.items():
@@ -235,6 +235,7 @@ def _notes(rows: pd.DataFrame) -> list[str]:
         *_against_notes(rows),
         *_seeds_notes(rows),
         *_native_notes(rows),
+        *_untrained_notes(rows),
     ]
     chance = at_chance(rows)
     if chance.any():
@@ -273,6 +274,14 @@ def _native_notes(rows: pd.DataFrame) -> list[str]:
     own = {str(backend): "; ".join(dict.fromkeys("; ".join(texts).split("; ")))
            for backend, texts in native.groupby("backend")["differs"]}  # fmt: skip
     return [f"native protocol, {backend}'s own: {text}." for backend, text in own.items()]
+
+
+def _untrained_notes(rows: pd.DataFrame) -> list[str]:
+    """Name the architectures of which whole arrays never learned."""
+    found = rows[rows["untrained_parameters"] > 0].drop_duplicates("architecture")
+    return [f"{row['architecture']}: {row['untrained_parameters']:,.0f} of its {row['parameters']:,.0f} parameters got no "
+            "gradient (whole arrays as they were before training; the records name them)."
+            for _, row in found.iterrows()]  # fmt: skip
 
 
 def _seeds_notes(rows: pd.DataFrame) -> list[str]:

@@ -48,7 +48,18 @@ FIGURES = (
     *("startup_s", "import_s", "data_s", "build_s", "first_step_s", "fit_s", "epoch_s", "evaluate_s", "save_s"),
     *("trial_s", "harness_s", "latency_ms_p50", "latency_ms_p95", "throughput_per_s", "model_bytes"),
     *("idle_memory_mb", "peak_memory_mb", "memory_rise_mb", "memory_method", "device_memory_mb", "cpu_s"),
-    *("energy_j", "energy_method", "differs", "settings", "cpu", "blas", "versions", "commit"),
+    *(
+        "untrained",
+        "untrained_parameters",
+        "energy_j",
+        "energy_method",
+        "differs",
+        "settings",
+        "cpu",
+        "blas",
+        "versions",
+        "commit",
+    ),
 )
 """The measured columns of a record, in the order of ``tables/trials.csv``; units are in the names."""
 
@@ -106,7 +117,10 @@ def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fres
             initial = backend.get_weights()
             record["differs"] = _differences(backend, trial)
         else:
-            initial = initial_weights(backend.weight_specs(), network, trial.seed)
+            specs = backend.weight_specs()
+            initial = initial_weights([spec for spec in specs if spec.initializer != "own"], network, trial.seed)
+            if len(initial) < len(specs):
+                initial = {**backend.get_weights(), **initial}
         backend.set_weights(initial)
     record["build_s"] = clock.seconds
     with fenced(backend.synchronise) as clock:
@@ -123,6 +137,7 @@ def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fres
         record |= {f"test_{name}": value for name, value in scores(data.labels["test"], probabilities).items()}
         record |= inference(backend.predict_proba, data.inputs["test"], backend.synchronise)
     record["evaluate_s"] = training.evaluate_s + clock.seconds
+    record["untrained"], record["untrained_parameters"] = _untrained(backend, initial)
     if memory is not None:
         peak = memory.peak_mb()
         record |= {"idle_memory_mb": memory.idle_mb, "peak_memory_mb": peak, "memory_method": memory.method}
@@ -160,7 +175,7 @@ class _Fit:
     trial: Trial
     backend: Backend
     data: TrialData
-    history: dict[str, list[float]] = field(default_factory=dict)
+    history: dict[str, list[Any]] = field(default_factory=dict)
     evaluate_s: float = 0.0
     best: Weights | None = None
 
@@ -173,7 +188,7 @@ class _Fit:
         if self.best is not None and self.stopping.restore_best:
             self.backend.set_weights(self.best)
 
-    def _epoch_end(self, train_loss: float) -> bool:
+    def _epoch_end(self, train_loss: float | None) -> bool:
         self.meter.pause()
         with fenced(self.backend.synchronise) as clock:
             found = scores(self.data.labels["validation"], self.backend.predict_proba(self.data.inputs["validation"]))
@@ -181,7 +196,7 @@ class _Fit:
         figures = {"train_loss": train_loss, "epoch_s": self.meter.epoch_s[-1]}
         for name, value in {**figures, "val_accuracy": found["accuracy"], "val_log_loss": found["log_loss"]}.items():
             self.history.setdefault(name, []).append(value)
-        if not math.isfinite(train_loss):
+        if train_loss is not None and not math.isfinite(train_loss):
             raise Diverged(f"the training loss was {train_loss} in epoch {self.epoch}")
         stop = self._out_of_patience()
         self.meter.resume()
@@ -260,11 +275,23 @@ def scores(labels: Array, probabilities: Array) -> dict[str, float]:
     }
 
 
+def _untrained(backend: Backend, initial: Weights) -> tuple[list[str], int]:
+    """Return the trainable arrays that training left exactly as they were, and their parameters: no gradient came."""
+    final = backend.get_weights()
+    trainable = [spec for spec in backend.weight_specs() if spec.trainable]
+    same = [
+        spec
+        for spec in trainable
+        if np.array_equal(final[spec.name], initial[spec.name].astype(final[spec.name].dtype))
+    ]
+    return [spec.name for spec in same], sum(math.prod(spec.shape) for spec in same)
+
+
 def _size(backend: Backend, directory: Path) -> Record:
     layers = backend.layers()
     return {
-        "parameters": sum(math.prod(spec.shape) for spec in backend.weight_specs() if spec.trainable),
-        "flops_per_sample": sum(layer.flops for layer in layers),
+        "parameters": sum(math.prod(spec.shape) for spec in backend.weight_specs() if spec.trainable) or None,
+        "flops_per_sample": sum(layer.flops for layer in layers) if layers else None,
         "model_bytes": backend.save(directory / "model").stat().st_size,
     }
 

@@ -38,7 +38,7 @@ def network(shape: tuple[int, ...] = MNIST, classes: int = 10, **options: int) -
 
 
 def images(shape: tuple[int, ...], rows: int = 3) -> torch.Tensor:
-    return torch.rand((rows, *shape), generator=torch.Generator().manual_seed(1))
+    return torch.rand((rows, shape[2], *shape[:2]), generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize(("shape", "positions"), POSITIONS.items(), ids=str)

@@ -34,13 +34,13 @@ def test_trainable_parameters_are_the_published(name):
 @pytest.mark.parametrize("shape", [(8, 8, 1), (32, 32, 3)], ids=str)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_other_images_become_logits(name, shape):
-    assert network(name, shape, 7)(torch.rand(3, *shape)).shape == (3, 7)
+    assert network(name, shape, 7)(torch.rand(3, shape[2], *shape[:2])).shape == (3, 7)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_query_and_key_alone_get_no_gradient(name):
     model = network(name)
-    nn.functional.cross_entropy(model(torch.rand(16, 28, 28, 1)), torch.arange(16) % 10).backward()
+    nn.functional.cross_entropy(model(torch.rand(16, 1, 28, 28)), torch.arange(16) % 10).backward()
     dead = {path for path, parameter in model.named_parameters() if not parameter.grad.any()}
     scores = {path for path, _ in model.named_parameters() if ".query." in path or ".key." in path}
     assert dead == scores
@@ -53,7 +53,7 @@ def test_attention_to_one_position_is_a_dense_layer_beside_the_input():
 
 
 def test_the_router_weighs_the_experts_of_an_image():
-    model, images = LightweightAdaptive(), torch.rand(4, 28, 28, 1)
+    model, images = LightweightAdaptive(), torch.rand(4, 1, 28, 28)
     nn.init.zeros_(model.router.weights.weight)
     with torch.no_grad():
         model.router.weights.bias.copy_(torch.tensor([math.log(7.0), 0, 0, 0]))
@@ -63,7 +63,7 @@ def test_the_router_weighs_the_experts_of_an_image():
 
 
 def test_the_map_of_positions_scales_what_is_behind_it():
-    model, images = LightweightConv().eval(), torch.rand(4, 28, 28, 1)
+    model, images = LightweightConv().eval(), torch.rand(4, 1, 28, 28)
     nn.init.constant_(model.map.bias, -50.0)
     dark = model(images)
-    assert torch.allclose(dark, model(torch.rand(4, 28, 28, 1)), atol=1e-4), "a map of zeros hides the image"
+    assert torch.allclose(dark, model(torch.rand(4, 1, 28, 28)), atol=1e-4), "a map of zeros hides the image"

@@ -19,7 +19,8 @@ SPEC: dict[str, Any] = {
     **{"split": "share", "train_share": 0.8, "rows": None, "seed": 0, "scaling": "unit", "input_size": None},
     **{"pca": None, "max_epochs": 50, "batch_size": 32, "optimizer": "adam", "learning_rate": 0.001},
     **{"schedule": "constant", "momentum": 0.0, "nesterov": False, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8},
-    **{"l2": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "early_stopping_patience": 5, "validation": 0.1},
+    **{"l2": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "augmentation": "none"},
+    **{"early_stopping_patience": 5, "validation": 0.1},
     **{"protocol": "matched", "loop": "tuned", "device": "cpu", "precision": "float32", "threads": 1},
 }
 FIGURES: dict[str, Any] = {
@@ -214,6 +215,13 @@ def test_a_network_at_chance_is_said_and_is_best_in_nothing() -> None:
     assert row_of(text, "ffn:4 ").endswith("1, chance") and "0.500*" not in text
     assert "below 1.5 times that of guessing" in text
     assert "chance" not in render(summarize(frame(trial(test_accuracy=0.151))), "text")
+
+
+def test_parameters_that_never_learned_are_said() -> None:
+    rows = frame(trial(architecture="basic", untrained_parameters=1200.0), trial(untrained_parameters=0.0))
+    text = render(summarize(rows), "text").replace("\n  ", " ")
+    assert "basic: 1,200 of its 50,890 parameters got no gradient" in text
+    assert text.count("got no gradient") == 1
 
 
 def test_few_seeds_are_said_with_the_least_difference() -> None:

@@ -22,17 +22,17 @@ def test_trainable_parameters_are_the_published(name):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_images_of_any_size_become_logits(name, shape):
     model = build(name, catalog()[name].options, shape, 7)
-    assert model(torch.rand(3, *shape)).shape == (3, 7)
+    assert model(torch.rand(3, shape[2], *shape[:2])).shape == (3, 7)
 
 
 def test_the_classes_alone_are_the_published_networks():
     for model in (TraditionalCNN(), TraditionalResNet()):
-        assert model(torch.rand(2, 28, 28, 1)).shape == (2, 10)
+        assert model(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 
 def test_dropout_is_before_the_head_and_in_training_alone():
     model = TraditionalCNN(dropout=0.5)
-    images = torch.rand(4, 28, 28, 1)
+    images = torch.rand(4, 1, 28, 28)
     assert not torch.equal(model(images), model(images))
     model.eval()
     assert torch.equal(model(images), model(images))

@@ -2,7 +2,8 @@
 
 A file ``torch_attention.py`` or ``keras_attention.py`` holds a literal ``ARCHITECTURES``, mapping each registered name
 to its options and their defaults, and a function ``build(name, options, input_shape, classes)`` that returns an
-``nn.Module`` or a ``keras.Model`` giving logits for a batch of (rows, *input_shape). Nothing else knows of it.
+``nn.Module`` or a ``keras.Model`` giving logits. The input shape is (height, width, channels) or (features,); a
+keras.Model takes batches of (rows, *input_shape), an nn.Module has the channels before the height, as is PyTorch's way.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ ARCHITECTURES = {"attention_5k": {"width": 32, "heads": 4, "blocks": 1, "pooling
 
 
 def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    """Return the network `name`: images (rows, height, width, channels) to logits (rows, classes).
+    """Return the network `name`: images (rows, channels, height, width) to logits (rows, classes).
 
     Parameters
     ----------
@@ -78,15 +78,15 @@ def _convolution(channels: int, width: int, size: int, stride: int = 1, groups: 
 
 
 class AttentionNetwork(nn.Module):
-    """Stem, attention blocks, attention pooling and linear head in a row, from images with channels last to logits."""
+    """Stem, attention blocks, attention pooling and linear head in a row, from images to logits."""
 
     def __init__(self, stem: nn.Module, blocks: nn.Module, pool: nn.Module, logits: nn.Module) -> None:
         super().__init__()
         self.stem, self.blocks, self.pool, self.logits = stem, blocks, pool, logits
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (rows, classes) for images (rows, height, width, channels)."""
-        positions: Tensor = self.stem(images.permute(0, 3, 1, 2)).flatten(2).transpose(1, 2)
+        """Return logits (rows, classes) for images (rows, channels, height, width)."""
+        positions: Tensor = self.stem(images).flatten(2).transpose(1, 2)
         logits: Tensor = self.logits(self.pool(self.blocks(positions)))
         return logits
 

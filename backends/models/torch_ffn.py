@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from backends.models.torch_layers import BatchNorm
+from backends.models.torch_layers import BatchNorm, Flatten
 from config import Activation, FeedForward
 
 _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
@@ -26,13 +26,13 @@ _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 
 
 def feed_forward(spec: FeedForward, input_shape: tuple[int, ...], classes: int, native: bool) -> nn.Module:
-    """Return the network of `spec`: (rows, *input_shape) to logits (rows, classes).
+    """Return the network of `spec`: (rows, channels, height, width) or (rows, features) to logits (rows, classes).
 
     Parameters
     ----------
     native : take PyTorch's own batch normalization instead of the one that computes as Keras's does.
     """
-    parts: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+    parts: OrderedDict[str, nn.Module] = OrderedDict(flatten=Flatten())
     width = math.prod(input_shape)
     for number, (size, activation) in enumerate(zip(spec.hidden_layer_sizes, spec.activations, strict=True)):
         parts[f"hidden_{number}"] = nn.Linear(width, size)

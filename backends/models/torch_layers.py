@@ -7,6 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+class Flatten(nn.Module):
+    """Images (rows, channels, height, width) to vectors in which, as in Keras's, a pixel's channels stand together."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (rows, features); what has no channels is left as it is."""
+        return x.permute(0, 2, 3, 1).flatten(1) if x.ndim == 4 else x.flatten(1)
+
+
 class BatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch normalization over dimension 1 whose moving variance is that of n, as Keras's is; PyTorch's is of n - 1.
 

@@ -28,7 +28,7 @@ ARCHITECTURES = {
 
 
 def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    """Return the network `name`: images (rows, height, width, channels) to logits (rows, classes).
+    """Return the network `name`: images (rows, channels, height, width) to logits (rows, classes).
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class LightweightNetwork(nn.Module):
         self.logits = nn.Linear(width, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (rows, classes) for images (rows, height, width, channels)."""
+        """Return logits (rows, classes) for images (rows, channels, height, width)."""
         logits: Tensor = self.logits(self.dropout(self.features(images)))
         return logits
 
@@ -98,8 +98,8 @@ class LightweightConv(nn.Module):
         self.logits = nn.Linear(64, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (rows, classes) for images (rows, height, width, channels)."""
-        features = self.features(images.permute(0, 3, 1, 2))
+        """Return logits (rows, classes) for images (rows, channels, height, width)."""
+        features = self.features(images)
         features = features * torch.sigmoid(self.map(features))
         neurons = torch.relu(self.neurons(self.attention(features.flatten(1))))
         logits: Tensor = self.logits(self.dropout(neurons))
@@ -129,7 +129,7 @@ class LightweightAdaptive(nn.Module):
         self.logits = nn.Linear(32, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (rows, classes) for images (rows, height, width, channels)."""
+        """Return logits (rows, classes) for images (rows, channels, height, width)."""
         x = images.flatten(1)
         answers = torch.stack([expert(x) for expert in self.experts], dim=1)
         weights = torch.softmax(self.router(x), dim=1)

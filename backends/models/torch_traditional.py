@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from backends.models.torch_ffn import feed_forward
-from backends.models.torch_layers import BatchNorm
+from backends.models.torch_layers import BatchNorm, Flatten
 from config import FeedForward, Scalar
 
 ARCHITECTURES = {
@@ -21,7 +21,7 @@ ARCHITECTURES = {
 
 
 def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    """Return the network `name`: images (rows, height, width, channels) to logits (rows, classes).
+    """Return the network `name`: images (rows, channels, height, width) to logits (rows, classes).
 
     Parameters
     ----------
@@ -55,15 +55,15 @@ class TraditionalCNN(nn.Module):
             parts[f"relu_{number}"] = nn.ReLU()
             parts[f"pool_{number}"] = nn.MaxPool2d(2)
             channels, height, breadth = size, height // 2, breadth // 2
+        parts["flatten"] = Flatten()
         self.features = nn.Sequential(parts)
         self.hidden = nn.Linear(math.prod((height, breadth, channels)), 256)
         self.dropout = nn.Dropout(dropout)
         self.logits = nn.Linear(256, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (rows, classes) for images (rows, height, width, channels)."""
-        features = self.features(images.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).flatten(1)
-        logits: Tensor = self.logits(self.dropout(torch.relu(self.hidden(features))))
+        """Return logits (rows, classes) for images (rows, channels, height, width)."""
+        logits: Tensor = self.logits(self.dropout(torch.relu(self.hidden(self.features(images)))))
         return logits
 
 
@@ -89,8 +89,8 @@ class TraditionalResNet(nn.Module):
         self.logits = nn.Linear(channels, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (rows, classes) for images (rows, height, width, channels)."""
-        features = self.blocks(torch.relu(self.stem(images.permute(0, 3, 1, 2))))
+        """Return logits (rows, classes) for images (rows, channels, height, width)."""
+        features = self.blocks(torch.relu(self.stem(images)))
         logits: Tensor = self.logits(features.mean(dim=(2, 3)))
         return logits
 
