@@ -27,6 +27,7 @@ other commands (each has its own --help):
   list [WHAT]       backends, architectures, protocols, studies, datasets, runs
   table RUN         print a run's table again: in another format, ranked, or two backends compared
   parity            train the same network in every framework, and print the largest difference
+  claims RUN...     each published claim beside what was measured, and whether it holds
   profile ARCH...   parameters, FLOPs, memory and storage by layer
 """
 
@@ -55,7 +56,7 @@ _LEAVES = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 all went well, 1 a trial failed, 2 a mistake in usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    commands = {"list": _list, "table": _table, "profile": _profile, "parity": _parity}
+    commands = {"list": _list, "table": _table, "profile": _profile, "parity": _parity, "claims": _claims}
     command = commands.get(arguments[0], _run) if arguments else _run
     try:
         status = command(arguments if command is _run else arguments[1:])
@@ -94,7 +95,7 @@ class _Parser(argparse.ArgumentParser):
 
         hint = "."
         if message.startswith("unrecognized arguments: "):
-            known = [*self._option_string_actions, "list", "table", "profile"]
+            known = [*self._option_string_actions, "list", "table", "profile", "parity", "claims"]
             hint = nearest(message.split()[2].partition("=")[0], known)
         elif choices := re.fullmatch(r".*invalid choice: '(.*)' \(choose from (.*)\)", message):
             hint = nearest(choices[1], re.findall(r"'([^']+)'", choices[2]))
@@ -372,6 +373,31 @@ def _parity(argv: Sequence[str]) -> int:
     print(f"{dataset.name}, {precision}: the largest difference of any two frameworks after n steps\n")
     print(parity.table(verdicts))
     return 0 if all(verdict.holds for verdict in verdicts) else 1
+
+
+def _claims(argv: Sequence[str]) -> int:
+    parser = _Parser(
+        prog="compare.py claims",
+        description="Print each published claim beside what runs measured, and whether it holds.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's name in the results folder, or its directory")
+    parser.add_argument("--format", choices=FORMATS, default="text")
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    arguments = parser.parse_args(argv)
+    import pandas as pd
+
+    from common import claims, store, tables
+
+    runs = [store.Run.find(name, arguments.results) for name in arguments.runs]
+    loaded = {run.directory: store.load(run) for run in runs}
+    places = {key: run.artefacts(key) for run in runs for key in loaded[run.directory]["key"]}
+    found = claims.verdicts(pd.concat(loaded.values(), ignore_index=True), places.__getitem__)
+    if arguments.format == "csv":
+        print(tables.to_csv(pd.DataFrame(claims.to_rows(found))), end="")
+    else:
+        print(claims.render(found, arguments.format, _width()), end="")
+    return 0
 
 
 def _shape(text: str) -> tuple[int, int, int]:
