@@ -31,6 +31,7 @@ _INITIALIZERS = {
     "weight": "ones",
     "relative_position": "zeros",
     "pool_query": "normal:1",
+    "pool_position": "normal:1",
 }
 
 

@@ -82,7 +82,7 @@ CASES = (
     # here, too, some gradients are so small that Adam's division by them would show rounding
     _case(
         "attention of single-weight neurons, epsilon 2**-10",
-        {"name": "attention_5k", "width": 8, "heads": 2},
+        {"name": "attention_5k", "stem": 4, "middle": 4, "width": 8, "heads": 2},
         "other",
         epsilon=2.0**-10,
     ),

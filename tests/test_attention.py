@@ -1,4 +1,4 @@
-"""The lightweight attention network: its size, and that its attention is one."""
+"""The lightweight attention networks: their sizes, and that their attention is one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import nn  # noqa: E402
 import backends  # noqa: E402
 from backends.base import Network, Runtime  # noqa: E402
 from backends.models import catalog  # noqa: E402
+from backends.models.attention import SCORES, Size  # noqa: E402
 from backends.models.torch_attention import (  # noqa: E402
     AttentionBlock,
     AttentionPooling,
@@ -22,12 +23,18 @@ from backends.models.torch_attention import (  # noqa: E402
 )
 from config import Registered, Training, UserError  # noqa: E402
 
-OPTIONS = dict(catalog()["attention_5k"].options)
+OPTIONS = {**catalog()["attention_5k"].options, "scores": "both"}
+FAMILY = {"attention_700": 750, "attention_2k": 2_000, "attention_5k": 5_000, "attention_10k": 10_000,
+          "attention_25k": 25_000, "attention_50k": 50_000}  # fmt: skip
 DIGITS, MNIST, CIFAR = (8, 8, 1), (28, 28, 1), (32, 32, 3)
 POSITIONS = {DIGITS: 64, MNIST: 49, CIFAR: 64, (9, 8, 1): 20, (10, 13, 2): 35, (224, 224, 3): 49}
 
 
-def network(shape: tuple[int, ...] = MNIST, classes: int = 10, **options: int) -> nn.Module:
+def sized(width: int, heads: int, grid: tuple[int, int], queries: int = 1, scores: str = "both") -> Size:
+    return Size(3, 4, 4, width, heads, 1, queries, scores, 1, (1, 1), grid)
+
+
+def network(shape: tuple[int, ...] = MNIST, classes: int = 10, **options: int | str) -> nn.Module:
     """Return a network whose weights are all random, so that nothing in it is switched off by a zero."""
     torch.manual_seed(0)
     model = build("attention_5k", {**OPTIONS, **options}, shape, classes)
@@ -45,21 +52,47 @@ def images(shape: tuple[int, ...], rows: int = 3) -> torch.Tensor:
 def test_images_of_any_size_become_positions_then_logits(shape, positions):
     model = network(shape, classes=7)
     attended = []
-    model.blocks[0].attend.register_forward_hook(lambda _, given, result: attended.append((given[1].shape, result)))
+    model.blocks[0].attend.register_forward_hook(lambda _, given, result: attended.append((given[2].shape, result)))
     assert model(images(shape)).shape == (3, 7)
-    assert attended[0][0] == (3, positions, 32)
-    assert attended[0][1].shape == (3, positions, 32)
+    assert attended[0][0] == (3, positions, 28)
+    assert attended[0][1].shape == (3, positions, 28)
     assert positions >= 16
 
 
-def test_fewer_than_5000_parameters_all_of_them_in_the_layers_table():
+@pytest.mark.parametrize(("name", "most"), FAMILY.items())
+def test_every_size_keeps_its_budget_and_a_stem_of_two_fifths(name, most):
     backend = backends.load("torch")(Runtime())
     backend.start()
-    backend.build(Network(Registered(name="attention_5k", options=OPTIONS), MNIST, 10, Training()))
-    counted = sum(layer.parameters for layer in backend.layers())
+    options = dict(catalog()[name].options)
+    backend.build(Network(Registered(name=name, options=options), MNIST, 10, Training()))
+    layers = backend.layers()
+    counted = sum(layer.parameters for layer in layers)
     assert counted == sum(math.prod(spec.shape) for spec in backend.weight_specs() if spec.trainable)
-    assert counted == sum(parameter.numel() for parameter in network().parameters())
-    assert 4_500 < counted < 5_000
+    assert 0.9 * most < counted < most
+    assert sum(layer.parameters for layer in layers if layer.name.startswith("stem.")) <= 0.4 * counted
+
+
+@pytest.mark.parametrize("scores", SCORES)
+@pytest.mark.parametrize("shape", [DIGITS, MNIST, CIFAR], ids=str)
+def test_every_kind_of_scores_gives_logits_and_learns_all_over(shape, scores):
+    model = network(shape, scores=scores, blocks=2)
+    nn.functional.cross_entropy(model(images(shape, 8)), torch.arange(8)).backward()
+    idle = [name for name, parameter in model.named_parameters() if not parameter.grad.any()]
+    assert not idle
+    names = {name.rpartition(".")[2] for name, _ in model.named_parameters()}
+    assert ("pool_query" in names) == (scores in ("both", "content"))
+    assert ("pool_position" in names) == ("relative_position" in names) == (scores in ("both", "position"))
+
+
+def test_uniform_scores_weigh_every_position_alike():
+    model, x = network(scores="uniform"), torch.randn(2, 49, 28)
+    order = torch.randperm(49)
+    assert torch.allclose(model.blocks[0](x[:, order]), model.blocks[0](x)[:, order], atol=1e-5)
+    assert torch.allclose(model.pool(x), x.mean(dim=1))
+    alone = network(scores="none").blocks[0].eval()
+    moved = x.clone()
+    moved[:, 0] += 1
+    assert torch.equal(alone(moved)[:, 1:], alone(x)[:, 1:]), "without attention positions see each other"
 
 
 def test_gradient_reaches_every_part_of_the_attention():
@@ -78,15 +111,15 @@ def test_a_single_weight_neuron_has_one_weight_and_sees_one_input():
     for block in network(blocks=2).blocks:
         for part, bias in ((block.query, 1), (block.key, 0), (block.value, 1)):
             assert isinstance(part, SingleWeight)
-            assert sum(parameter.numel() for parameter in part.parameters()) == 32 * (1 + bias)
-            slopes = torch.autograd.functional.jacobian(part, torch.rand(32))
+            assert sum(parameter.numel() for parameter in part.parameters()) == 28 * (1 + bias)
+            slopes = torch.autograd.functional.jacobian(part, torch.rand(28))
             assert torch.equal(slopes, torch.diag(part.weight)), "a neuron's output depends on another's input"
 
 
 def test_attention_equals_its_definition():
     torch.manual_seed(0)
     heads, grid = 2, (2, 3)
-    attend = RelativeAttention(heads, grid)
+    attend = RelativeAttention(sized(4, heads, grid))
     nn.init.normal_(attend.relative_position)
     query, key, value = torch.randn(3, 1, 6, 4, dtype=torch.float64)
     table = attend.double().relative_position.view(heads, 3, 5)
@@ -103,17 +136,18 @@ def test_attention_equals_its_definition():
 
 def test_positions_matter_to_a_block_through_the_bias_alone():
     torch.manual_seed(0)
-    block, x, order = network().blocks[0], torch.randn(2, 49, 32), torch.randperm(49)
+    block, x, order = network().blocks[0], torch.randn(2, 49, 28), torch.randperm(49)
     assert (block(x[:, order]) - block(x)[:, order]).abs().max() > 0.1
     nn.init.zeros_(block.attend.relative_position)
     assert torch.allclose(block(x[:, order]), block(x)[:, order], atol=1e-5)
 
 
 def test_a_block_keeps_its_input_beside_what_attention_adds():
-    block, x = network().blocks[0], torch.randn(2, 49, 32)
+    block, x = network().blocks[0], torch.randn(2, 49, 28)
     for parameter in block.value.parameters():
         nn.init.zeros_(parameter)
-    assert torch.equal(block(x), block.norm(torch.relu(x)))
+    normalized = block.norm(torch.relu(x).transpose(1, 2)).transpose(1, 2)
+    assert torch.allclose(block(x), normalized, atol=1e-6)
 
 
 @pytest.mark.parametrize("switched_off", ["content", "position"])
@@ -129,14 +163,17 @@ def test_logits_depend_on_both_terms_of_the_scores(switched_off):
 
 def test_without_scores_attention_is_the_mean_of_all_positions():
     value = torch.randn(2, 16, 8)
-    attended = RelativeAttention(4, (4, 4))(torch.zeros(2, 16, 8), torch.randn(2, 16, 8), value)
+    attended = RelativeAttention(sized(8, 4, (4, 4)))(torch.zeros(2, 16, 8), torch.randn(2, 16, 8), value)
     assert torch.allclose(attended, value.mean(dim=1, keepdim=True).expand(-1, 16, -1), atol=1e-6)
 
 
 def test_pooling_weighs_the_positions_by_its_queries():
     torch.manual_seed(0)
-    pool, x = AttentionPooling(8, queries=2), torch.randn(1, 16, 8)
-    means = torch.stack([torch.softmax(x[0] @ query / math.sqrt(8), 0) @ x[0] for query in pool.pool_query])
+    pool, x = AttentionPooling(sized(8, 4, (4, 4), queries=2)), torch.randn(1, 16, 8)
+    scores = [
+        x[0] @ query / math.sqrt(8) + place for query, place in zip(pool.pool_query, pool.pool_position, strict=True)
+    ]
+    means = torch.stack([torch.softmax(score, 0) @ x[0] for score in scores])
     assert torch.allclose(pool(x), means.flatten()[None], atol=1e-6)
     assert (means[0] - means[1]).abs().max() > 0.1, "the queries start alike"
 
@@ -148,7 +185,9 @@ def test_large_networks_of_the_family_take_their_options():
     assert model.logits.in_features == 4 * 48
 
 
-@pytest.mark.parametrize("options", [{"width": 30}, {"heads": 0}, {"blocks": 0}, {"pooling_queries": 0}, {"width": 1}])
+@pytest.mark.parametrize(
+    "options", [{"width": 30}, {"heads": 0}, {"blocks": 0}, {"pooling_queries": 0}, {"kernel": 4}, {"scores": "soft"}]
+)
 def test_options_that_make_no_network_are_the_users_mistake(options):
     with pytest.raises(UserError, match=next(iter(options))):
         build("attention_5k", {**OPTIONS, **options}, MNIST, 10)

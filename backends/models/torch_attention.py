@@ -1,17 +1,4 @@
-"""Lightweight attention networks of single-weight neurons, as an nn.Module.
-
-A single-weight neuron has one input, one weight and at most one bias: ``y_i = w_i * x_i + b_i``. A layer of them costs
-two parameters a channel, where a dense layer of width n costs n + 1, and it mixes nothing. What mixes is attention
-(Vaswani et al., 2017, "Attention is all you need"): its query, key and value are single-weight layers, and each
-position gathers, one head at a time, the values of all others, weighted by how well query and key agree plus a learned
-number for the way from one to the other (Shaw et al., 2018, "Self-attention with relative position representations",
-here one number a head and offset).
-
-Before it, separable convolutions (Chollet, 2017, "Xception") turn the image into 17 to 64 positions (any but the
-smallest images); behind it, learned queries that do not depend on the image take one weighted mean of the positions
-each (Ilse et al., 2018, "Attention-based deep multiple instance learning"; Lee et al., 2019, "Set Transformer"), and a
-linear head reads them.
-"""
+"""Lightweight attention networks of single-weight neurons, as nn.Modules; :mod:`backends.models.attention` says how."""
 
 from __future__ import annotations
 
@@ -25,7 +12,68 @@ from backends.models.attention import Size, offsets
 from backends.models.torch_layers import BatchNorm
 from config import Scalar
 
-ARCHITECTURES = {"attention_5k": {"width": 32, "heads": 4, "blocks": 1, "pooling_queries": 3}}
+ARCHITECTURES = {
+    "attention_700": {
+        "kernel": 3,
+        "stem": 5,
+        "middle": 5,
+        "width": 9,
+        "heads": 3,
+        "blocks": 1,
+        "pooling_queries": 4,
+        "scores": "content",
+    },
+    "attention_2k": {
+        "kernel": 5,
+        "stem": 8,
+        "middle": 8,
+        "width": 16,
+        "heads": 4,
+        "blocks": 1,
+        "pooling_queries": 6,
+        "scores": "content",
+    },
+    "attention_5k": {
+        "kernel": 5,
+        "stem": 14,
+        "middle": 20,
+        "width": 28,
+        "heads": 4,
+        "blocks": 1,
+        "pooling_queries": 9,
+        "scores": "content",
+    },
+    "attention_10k": {
+        "kernel": 5,
+        "stem": 20,
+        "middle": 34,
+        "width": 44,
+        "heads": 4,
+        "blocks": 1,
+        "pooling_queries": 12,
+        "scores": "content",
+    },
+    "attention_25k": {
+        "kernel": 5,
+        "stem": 32,
+        "middle": 62,
+        "width": 80,
+        "heads": 4,
+        "blocks": 1,
+        "pooling_queries": 16,
+        "scores": "content",
+    },
+    "attention_50k": {
+        "kernel": 5,
+        "stem": 48,
+        "middle": 96,
+        "width": 112,
+        "heads": 4,
+        "blocks": 1,
+        "pooling_queries": 24,
+        "scores": "content",
+    },
+}
 
 
 def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -33,8 +81,10 @@ def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...]
 
     Parameters
     ----------
-    options : ``width``, channels at every position; ``heads``, which divide the width; ``blocks`` of attention;
-        ``pooling_queries``, weighted means of the positions that the head reads.
+    options : ``kernel`` of the stem's first two convolutions, odd; ``stem`` and ``middle``, channels of its first two
+        stages; ``width``, channels at every position;
+        ``heads``, which divide the width; ``blocks`` of attention; ``pooling_queries``, weighted means of the positions
+        that the head reads; ``scores``, what weighs a position (:data:`backends.models.attention.SCORES`).
 
     Raises
     ------
@@ -42,31 +92,34 @@ def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...]
         Where :class:`backends.models.attention.Size` refuses the options or the image.
     """
     size = Size.of(name, options, input_shape)
-    blocks = [(f"block_{number}", AttentionBlock(size.width, size.heads, size.grid)) for number in range(size.blocks)]
+    blocks = [(f"block_{number}", AttentionBlock(size)) for number in range(size.blocks)]
     return AttentionNetwork(
         stem(input_shape[2], size),
         nn.Sequential(OrderedDict(blocks)),
-        AttentionPooling(size.width, size.queries),
-        nn.Linear(size.queries * size.width, classes),
+        AttentionPooling(size),
+        nn.Linear(size.means * size.width, classes),
     )
 
 
 def stem(channels: int, size: Size) -> nn.Module:
-    """Return three convolutions, the last two separable: (rows, channels, h, w) to (rows, width, positions' grid).
+    """Return three stages, the last two separable convolutions: (rows, channels, h, w) to (rows, width, grid).
 
-    The first two halve the image, with 5x5 kernels: they brought 98.1% with 3x3 to 98.6% (MNIST, two epochs, one seed).
-    Images that need more halvings are averaged down first, those that need fewer are strided less.
+    The first two halve the image. Images that need more halvings are averaged down first, those that need fewer are
+    halved less.
     """
-    width, narrow = size.width, size.width // 2
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     if size.shrink > 1:
         parts["shrink"] = nn.AvgPool2d(size.shrink, ceil_mode=True)
-    parts["conv_0"] = _convolution(channels, narrow, 5, size.strides[0])
+    parts["conv_0"] = _convolution(channels, size.stem, size.kernel, size.strides[0])
     parts["relu_0"] = nn.ReLU(inplace=True)
-    for number, (before, kernel, stride) in enumerate([(narrow, 5, size.strides[1]), (width, 3, 1)], start=1):
-        parts[f"depthwise_{number}"] = _convolution(before, before, kernel, stride, groups=before)
-        parts[f"pointwise_{number}"] = _convolution(before, width, 1)
-        parts[f"relu_{number}"] = nn.ReLU(inplace=True)
+    parts["depthwise_1"] = _convolution(size.stem, size.stem, size.kernel, groups=size.stem)
+    parts["pointwise_1"] = _convolution(size.stem, size.middle, 1)
+    parts["relu_1"] = nn.ReLU(inplace=True)
+    if size.strides[1] > 1:
+        parts["pool_1"] = nn.MaxPool2d(2, ceil_mode=True)
+    parts["depthwise_2"] = _convolution(size.middle, size.middle, 3, groups=size.middle)
+    parts["pointwise_2"] = _convolution(size.middle, size.width, 1)
+    parts["relu_2"] = nn.ReLU(inplace=True)
     return nn.Sequential(parts)
 
 
@@ -109,18 +162,28 @@ class SingleWeight(nn.Module):
 class AttentionBlock(nn.Module):
     """Attention between positions, its query, key and value single-weight; (rows, positions, width) to the same."""
 
-    def __init__(self, width: int, heads: int, grid: tuple[int, int]) -> None:
+    def __init__(self, size: Size) -> None:
         super().__init__()
-        self.query = SingleWeight(width)
-        self.key = SingleWeight(width, bias=False)  # it would add the same to all scores of a query: softmax ignores it
-        self.value = SingleWeight(width)
-        self.attend = RelativeAttention(heads, grid)
-        self.norm = nn.LayerNorm(width)
+        self.scores = size.scores
+        self.value = SingleWeight(size.width)
+        if size.content:
+            self.query = SingleWeight(size.width)
+            # a key's bias would add the same to all scores of a query, which softmax ignores
+            self.key = SingleWeight(size.width, bias=False)
+        if size.content or size.position:
+            self.attend = RelativeAttention(size)
+        self.norm = BatchNorm(size.width, momentum=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the positions with what they gathered, rectified and normalized."""
-        gathered = self.attend(self.query(x), self.key(x), self.value(x))
-        normalized: Tensor = self.norm(torch.relu(x + gathered))
+        value = self.value(x)
+        if self.scores == "uniform":
+            value = value.mean(dim=1, keepdim=True)
+        elif self.scores == "position":
+            value = self.attend(None, None, value)
+        elif self.scores != "none":
+            value = self.attend(self.query(x), self.key(x), value)
+        normalized: Tensor = self.norm(torch.relu(x + value).transpose(1, 2)).transpose(1, 2)
         return normalized
 
 
@@ -133,38 +196,54 @@ class RelativeAttention(nn.Module):
 
     initializers = {"relative_position": "zeros"}
 
-    def __init__(self, heads: int, grid: tuple[int, int]) -> None:
+    def __init__(self, size: Size) -> None:
         super().__init__()
-        height, width = grid
-        self.heads = heads
-        self.relative_position = nn.Parameter(torch.zeros(heads, (2 * height - 1) * (2 * width - 1)))
-        self.register_buffer("offset", torch.as_tensor(offsets(height, width)).flatten(), persistent=False)
-        self.offset: Tensor
+        height, width = size.grid
+        self.heads, self.position = size.heads, size.position
+        if size.position:
+            self.relative_position = nn.Parameter(torch.zeros(size.heads, (2 * height - 1) * (2 * width - 1)))
+            self.register_buffer("offset", torch.as_tensor(offsets(height, width)).flatten(), persistent=False)
+            self.offset: Tensor
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def forward(self, query: Tensor | None, key: Tensor | None, value: Tensor) -> Tensor:
         """Return the values each position gathers, (rows, positions, width) like query, key and value."""
-        positions, width = query.shape[1:]
-        # the query is scaled in place of the scores, of which there are many more
-        query = query * (width // self.heads) ** -0.5
-        query, key, value = (
-            x.reshape(-1, positions, self.heads, width // self.heads).transpose(1, 2) for x in (query, key, value)
-        )
-        bias = self.relative_position.index_select(1, self.offset).view(self.heads, positions, positions)
-        scores = torch.matmul(query, key.transpose(2, 3)).add_(bias)
-        return torch.matmul(torch.softmax(scores, dim=3), value).transpose(1, 2).flatten(2)
+        rows, positions, width = value.shape
+        scores = value.new_zeros(1, self.heads, positions, positions)
+        if query is not None and key is not None:
+            query = query * (width // self.heads) ** -0.5  # in place of the scores, of which there are many more
+            scores = torch.matmul(self._by_head(query), self._by_head(key).transpose(2, 3))
+        if self.position:
+            bias = self.relative_position.index_select(1, self.offset)
+            scores = scores + bias.view(1, self.heads, positions, positions)
+        gathered = torch.matmul(torch.softmax(scores, dim=3), self._by_head(value))
+        return gathered.transpose(1, 2).reshape(rows, positions, width)
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        rows, positions, width = x.shape
+        return x.view(rows, positions, self.heads, width // self.heads).transpose(1, 2)
 
 
 class AttentionPooling(nn.Module):
     """A weighted mean of the positions for each learned query; (rows, positions, width) to (rows, queries * width)."""
 
     # normal of 1: nearly equal queries would take nearly equal means for a long while
-    initializers = {"pool_query": "normal:1"}
+    initializers = {"pool_query": "normal:1", "pool_position": "normal:1"}
 
-    def __init__(self, width: int, queries: int) -> None:
+    def __init__(self, size: Size) -> None:
         super().__init__()
-        self.pool_query = nn.Parameter(torch.randn(queries, width))
+        self.content, self.position = size.content, size.position
+        if size.content:
+            self.pool_query = nn.Parameter(torch.randn(size.queries, size.width))
+        if size.position:
+            self.pool_position = nn.Parameter(torch.randn(size.queries, size.positions))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the means of all queries side by side."""
-        scores = torch.matmul(self.pool_query * x.shape[2] ** -0.5, x.transpose(1, 2))
-        return torch.matmul(torch.softmax(scores, dim=2), x).flatten(1)
+        """Return the means of all queries side by side; where nothing weighs the positions, their mean."""
+        if not self.content and not self.position:
+            return x.mean(dim=1)
+        scores = x.new_zeros(())
+        if self.content:
+            scores = torch.matmul(self.pool_query * x.shape[2] ** -0.5, x.transpose(1, 2))
+        if self.position:
+            scores = scores + self.pool_position
+        return torch.matmul(torch.softmax(scores, dim=-1), x).flatten(1)
