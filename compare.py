@@ -389,10 +389,8 @@ def _claims(argv: Sequence[str]) -> int:
 
     from common import claims, store, tables
 
-    runs = [store.Run.find(name, arguments.results) for name in arguments.runs]
-    loaded = {run.directory: store.load(run) for run in runs}
-    places = {key: run.artefacts(key) for run in runs for key in loaded[run.directory]["key"]}
-    found = claims.verdicts(pd.concat(loaded.values(), ignore_index=True), places.__getitem__)
+    records = [store.load(store.Run.find(name, arguments.results)) for name in arguments.runs]
+    found = claims.verdicts(pd.concat(records, ignore_index=True))
     if arguments.format == "csv":
         print(tables.to_csv(pd.DataFrame(claims.to_rows(found))), end="")
     else:

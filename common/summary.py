@@ -32,6 +32,7 @@ TIMES = [
     *("import_s", "build_s", "first_step_s", "fit_s", "epoch_s", "evaluate_s", "latency_ms_p50", "latency_ms_p95"),
     *("throughput_per_s", "harness_s"),
 ]
+CONVERGENCE = [f"{name}_to_{level}" for level in (97, 98, 99) for name in ("epochs", "fit_s")]
 MEMORY = ["idle_memory_mb", "peak_memory_mb", "memory_rise_mb"]
 SIZES = [
     "parameters",
@@ -43,7 +44,19 @@ SIZES = [
     "n_classes",
     "untrained_parameters",
 ]
-MEASURED = ["status", "error", *SCORES, *TIMES, *MEMORY, *SIZES, "energy_j", "energy_method", "contended", "warnings"]
+MEASURED = [
+    "status",
+    "error",
+    *SCORES,
+    *TIMES,
+    *CONVERGENCE,
+    *MEMORY,
+    *SIZES,
+    "energy_j",
+    "energy_method",
+    "contended",
+    "warnings",
+]
 ENVIRONMENT = ["cpu", "blas", "commit", "versions", "differs"]
 """What a trial ran on; ``versions`` is JSON text, library to version."""
 
@@ -74,7 +87,8 @@ METRICS: dict[str, Metric] = {
     **{f"test_{name}": Metric(f"test_{name}_mean", higher=True, ratio=False)
        for name in ("accuracy", "precision_macro", "recall_macro", "f1_macro")},
     "test_log_loss": Metric("test_log_loss_mean"),
-    **{name: Metric(name, timed=True) for name in TIMES[:-2]},
+    **{name: Metric(name, timed=True) for name in [*TIMES[:-2], *CONVERGENCE[1::2]]},
+    **{name: Metric(name) for name in CONVERGENCE[::2]},
     "throughput_per_s": Metric("throughput_per_s", higher=True, timed=True),
     "energy_j": Metric("energy_j", timed=True),
     "peak_memory_mb": Metric("peak_memory_mb"),
@@ -128,7 +142,7 @@ def complete(records: pd.DataFrame) -> pd.DataFrame:
     """Return the records with every column there, figures as floats (null as NaN) and ``contended`` as a bool."""
     extra = sorted(set(records.columns) - set(RECORD_FIELDS))
     frame = records.reindex(columns=[*RECORD_FIELDS, *extra]).reset_index(drop=True)
-    figures = [*SCORES, *TIMES, *MEMORY, *SIZES, "energy_j"]
+    figures = [*SCORES, *TIMES, *CONVERGENCE, *MEMORY, *SIZES, "energy_j"]
     frame["contended"] = frame["contended"].eq(True)
     frame[figures] = frame[figures].astype("float64")
     return frame
@@ -214,6 +228,8 @@ def _timings(ok: pd.DataFrame, of: pd.Series[int]) -> list[Any]:
         grouped["contended"].first().astype("object"),
         grouped.size().rename("n_timed"),
         grouped[TIMES].median(),
+        # of seeds some of which never got there, the others' median would flatter
+        grouped[CONVERGENCE].median().where(grouped[CONVERGENCE].count().eq(grouped.size(), axis=0)),
         energy["energy_j"].mean(),
         methods.astype("object"),
     ]

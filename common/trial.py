@@ -41,11 +41,15 @@ def empty_record(trial: Trial) -> Record:
     }
 
 
+LEVELS = (97, 98, 99)
+"""Validation accuracies, in percent, to which the training is timed."""
+
 FIGURES = (
     *("status", "error", "contended", "n_train", "n_val", "n_test", "n_classes", "parameters", "flops_per_sample"),
     *("test_accuracy", "test_precision_macro", "test_recall_macro", "test_f1_macro", "test_log_loss"),
     *("val_accuracy", "val_log_loss", "train_loss", "epochs", "best_epoch"),
     *("startup_s", "import_s", "data_s", "build_s", "first_step_s", "fit_s", "epoch_s", "evaluate_s", "save_s"),
+    *(f"{name}_to_{level}" for level in LEVELS for name in ("epochs", "fit_s")),
     *("trial_s", "harness_s", "latency_ms_p50", "latency_ms_p95", "throughput_per_s", "model_bytes"),
     *("idle_memory_mb", "peak_memory_mb", "memory_rise_mb", "memory_method", "device_memory_mb", "cpu_s"),
     *(
@@ -252,7 +256,17 @@ class _Fit:
             "cpu_s": self.meter.cpu_s,
             "energy_j": joules,
             "energy_method": method,
+            **self._reached(),
         }
+
+    def _reached(self) -> Record:
+        """Return epochs and seconds of training until the validation accuracy first was at each level."""
+        found: Record = {}
+        for level in LEVELS:
+            passed = [number for number, value in enumerate(self.history["val_accuracy"], 1) if value >= level / 100]
+            found[f"epochs_to_{level}"] = passed[0] if passed else None
+            found[f"fit_s_to_{level}"] = sum(self.meter.epoch_s[: passed[0]]) if passed else None
+        return found
 
 
 def scores(labels: Array, probabilities: Array) -> dict[str, float]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,45 +14,48 @@ SIZES = {model.architecture: model.parameters for model in LIGHTWEIGHT} | {"atte
 
 
 def trials(architecture: str, accuracies: tuple[float, ...], **changes: Any) -> list[dict[str, Any]]:
-    fixed = {"architecture": architecture, "max_epochs": 20, "rows": None, "parameters": SIZES[architecture], **changes}
+    fixed = {
+        "architecture": architecture,
+        "max_epochs": 20,
+        "rows": None,
+        "parameters": SIZES[architecture],
+        "fit_s_to_98": 1.6,
+        **changes,
+    }
     return [trial(seed=seed, test_accuracy=value, **fixed) for seed, value in enumerate(accuracies)]
 
 
-def decided(tmp_path: Path, *groups: list[dict[str, Any]]) -> dict[str, Verdict]:
+def decided(*groups: list[dict[str, Any]]) -> dict[str, Verdict]:
     frame = pd.DataFrame([record for group in groups for record in group])
-    for record in frame.itertuples():
-        (tmp_path / record.key).mkdir(exist_ok=True)
-        history = {"val_accuracy": [0.9, 0.985], "epoch_s": [record.epoch_s, record.epoch_s]}
-        (tmp_path / record.key / "history.json").write_text(json.dumps(history))
-    return {verdict.claim: verdict for verdict in verdicts(frame, lambda key: tmp_path / key)}
+    return {verdict.claim: verdict for verdict in verdicts(frame)}
 
 
 CNN = ("cnn", (0.9950, 0.9951, 0.9953))
 LIGHT = ("attention_5k", (0.9921, 0.9922, 0.9924))
 
 
-def test_a_published_accuracy_holds_fails_or_needs_more(tmp_path: Path) -> None:
+def test_a_published_accuracy_holds_fails_or_needs_more() -> None:
     name = "Traditional_CNN: accuracy (cnn)"
-    assert decided(tmp_path, trials(*CNN))[name].word == "holds"
+    assert decided(trials(*CNN))[name].word == "holds"
     worse = trials("cnn", (0.9900, 0.9901, 0.9902))
-    assert decided(tmp_path, worse)[name].word == "fails"
-    short = decided(tmp_path, trials("cnn", (0.9900, 0.9901, 0.9902), max_epochs=2))[name]
+    assert decided(worse)[name].word == "fails"
+    short = decided(trials("cnn", (0.9900, 0.9901, 0.9902), max_epochs=2))[name]
     assert short.word == "cannot be told" and "2 epochs, of 15 published" in short.why
-    assert decided(tmp_path, worse[:2])[name].word == "cannot be told"
-    assert decided(tmp_path, trials("cnn", (0.99, 0.99, 0.99), rows=1000))[name].measured == "-"
+    assert decided(worse[:2])[name].word == "cannot be told"
+    assert decided(trials("cnn", (0.99, 0.99, 0.99), rows=1000))[name].measured == "-"
 
 
-def test_parameters_are_exact_and_those_without_gradient_named(tmp_path: Path) -> None:
-    found = decided(tmp_path, trials("lightweight_basic", (0.98,), untrained_parameters=116_992.0))
+def test_parameters_are_exact_and_those_without_gradient_named() -> None:
+    found = decided(trials("lightweight_basic", (0.98,), untrained_parameters=116_992.0))
     verdict = found["Lightweight_Basic: parameters (lightweight_basic)"]
     assert (verdict.word, verdict.why) == ("holds", "116,992 of them get no gradient")
     nodes = found["4 nodes: parameters (ffn:4)"]
     assert (nodes.claimed, nodes.measured, nodes.word) == ("3,214", "3,190", "fails")
 
 
-def test_claims_on_a_family_compare_its_best_with_the_best_of_full_size(tmp_path: Path) -> None:
-    small = {"memory_rise_mb": 10.0, "model_bytes": 20_000, "epoch_s": 0.5, "energy_j": 50.0}
-    found = decided(tmp_path, trials(*CNN), trials(*LIGHT, **small))
+def test_claims_on_a_family_compare_its_best_with_the_best_of_full_size() -> None:
+    small = {"memory_rise_mb": 10.0, "model_bytes": 20_000, "fit_s_to_98": 1.0, "energy_j": 50.0}
+    found = decided(trials(*CNN), trials(*LIGHT, **small))
     words = {claim: verdict.word for claim, verdict in found.items() if "(single-weight)" in claim}
     assert set(words.values()) == {"holds"} and len(words) == 7
     assert found["fewer parameters than a traditional CNN (single-weight)"].measured == "98.8% less"
@@ -62,9 +63,9 @@ def test_claims_on_a_family_compare_its_best_with_the_best_of_full_size(tmp_path
     assert all(found[claim.replace("single-weight", "as published")].word == "cannot be told" for claim in words)
 
 
-def test_what_the_interval_does_not_decide_cannot_be_told(tmp_path: Path) -> None:
-    wide = trials("attention_5k", (0.970, 0.981, 0.990), energy_j=1000.0, model_bytes=10**9, epoch_s=9.0)
-    found = decided(tmp_path, trials(*CNN), wide)
+def test_what_the_interval_does_not_decide_cannot_be_told() -> None:
+    wide = trials("attention_5k", (0.970, 0.981, 0.990), energy_j=1000.0, model_bytes=10**9, fit_s_to_98=9.0)
+    found = decided(trials(*CNN), wide)
     assert found["the best over 98% on the test set (single-weight)"].word == "cannot be told"
     assert found["the best within 0.5 points of the best full-size network (single-weight)"].word == "cannot be told"
     assert found["smaller in memory and storage (single-weight)"].word == "fails"
@@ -72,8 +73,8 @@ def test_what_the_interval_does_not_decide_cannot_be_told(tmp_path: Path) -> Non
     assert found["consume less energy (single-weight)"].word == "fails"
 
 
-def test_the_report_counts_and_says_how(tmp_path: Path) -> None:
-    found = list(decided(tmp_path, trials(*CNN)).values())
+def test_the_report_counts_and_says_how() -> None:
+    found = list(decided(trials(*CNN)).values())
     for format in ("text", "markdown", "latex"):
         text = render(found, format)
         assert f"{len(found)} claims:" in text and "Traditional" in text and "interval of the mean" in text

@@ -135,6 +135,14 @@ def test_null_stays_null() -> None:
     assert "not measured in this run: 95% interval, peak MB, energy J." in text and "nan" not in text.lower()
 
 
+def test_convergence_counts_where_every_seed_got_there() -> None:
+    there = [trial(seed=seed, fit_s_to_98=seconds, epochs_to_98=2) for seed, seconds in enumerate((3.0, 1.0, 2.0))]
+    some = [trial(architecture="ffn:8", seed=seed, fit_s_to_98=value) for seed, value in enumerate((3.0, None, 2.0))]
+    summary = summarize(frame(*there, *some)).set_index("architecture")
+    assert summary.loc["ffn:64", "fit_s_to_98"] == 2.0 and summary.loc["ffn:64", "epochs_to_98"] == 2
+    assert pd.isna(summary.loc["ffn:8", "fit_s_to_98"])
+
+
 def test_conditions_that_rows_do_not_share_are_said_above_them() -> None:
     where = {"cpu": "Xeon", "blas": "OpenBLAS", "commit": "abc", "versions": '{"numpy": "2.4", "torch": "2.13"}'}
 
