@@ -54,8 +54,8 @@ def test_images_of_any_size_become_positions_then_logits(shape, positions):
     attended = []
     model.blocks[0].attend.register_forward_hook(lambda _, given, result: attended.append((given[2].shape, result)))
     assert model(images(shape)).shape == (3, 7)
-    assert attended[0][0] == (3, positions, 28)
-    assert attended[0][1].shape == (3, positions, 28)
+    assert attended[0][0] == (3, positions, 32)
+    assert attended[0][1].shape == (3, positions, 32)
     assert positions >= 16
 
 
@@ -68,7 +68,7 @@ def test_every_size_keeps_its_budget_and_a_stem_of_two_fifths(name, most):
     layers = backend.layers()
     counted = sum(layer.parameters for layer in layers)
     assert counted == sum(math.prod(spec.shape) for spec in backend.weight_specs() if spec.trainable)
-    assert 0.9 * most < counted < most
+    assert 0.92 * most < counted < most
     assert sum(layer.parameters for layer in layers if layer.name.startswith("stem.")) <= 0.4 * counted
 
 
@@ -85,7 +85,7 @@ def test_every_kind_of_scores_gives_logits_and_learns_all_over(shape, scores):
 
 
 def test_uniform_scores_weigh_every_position_alike():
-    model, x = network(scores="uniform"), torch.randn(2, 49, 28)
+    model, x = network(scores="uniform"), torch.randn(2, 49, 32)
     order = torch.randperm(49)
     assert torch.allclose(model.blocks[0](x[:, order]), model.blocks[0](x)[:, order], atol=1e-5)
     assert torch.allclose(model.pool(x), x.mean(dim=1))
@@ -111,8 +111,8 @@ def test_a_single_weight_neuron_has_one_weight_and_sees_one_input():
     for block in network(blocks=2).blocks:
         for part, bias in ((block.query, 1), (block.key, 0), (block.value, 1)):
             assert isinstance(part, SingleWeight)
-            assert sum(parameter.numel() for parameter in part.parameters()) == 28 * (1 + bias)
-            slopes = torch.autograd.functional.jacobian(part, torch.rand(28))
+            assert sum(parameter.numel() for parameter in part.parameters()) == 32 * (1 + bias)
+            slopes = torch.autograd.functional.jacobian(part, torch.rand(32))
             assert torch.equal(slopes, torch.diag(part.weight)), "a neuron's output depends on another's input"
 
 
@@ -136,17 +136,17 @@ def test_attention_equals_its_definition():
 
 def test_positions_matter_to_a_block_through_the_bias_alone():
     torch.manual_seed(0)
-    block, x, order = network().blocks[0], torch.randn(2, 49, 28), torch.randperm(49)
+    block, x, order = network().blocks[0], torch.randn(2, 49, 32), torch.randperm(49)
     assert (block(x[:, order]) - block(x)[:, order]).abs().max() > 0.1
     nn.init.zeros_(block.attend.relative_position)
     assert torch.allclose(block(x[:, order]), block(x)[:, order], atol=1e-5)
 
 
 def test_a_block_keeps_its_input_beside_what_attention_adds():
-    block, x = network().blocks[0], torch.randn(2, 49, 28)
+    block, x = network().blocks[0], torch.randn(2, 49, 32)
     for parameter in block.value.parameters():
         nn.init.zeros_(parameter)
-    normalized = block.norm(torch.relu(x).transpose(1, 2)).transpose(1, 2)
+    normalized = block.norm(torch.relu(x).flatten(0, 1)).view(x.shape)
     assert torch.allclose(block(x), normalized, atol=1e-6)
 
 

@@ -29,12 +29,12 @@ ARCHITECTURES = {
     },
     "attention_5k": {
         "kernel": 5,
-        "stem": 14,
-        "middle": 20,
-        "width": 28,
+        "stem": 16,
+        "middle": 16,
+        "width": 32,
         "heads": 4,
         "blocks": 1,
-        "pooling_queries": 9,
+        "pooling_queries": 8,
         "scores": "content",
     },
 }
