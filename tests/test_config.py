@@ -210,7 +210,7 @@ PLAIN = {"backend": "sklearn", "architecture": {"name": "ffn", "hidden_layer_siz
 def test_key_is_pinned() -> None:
     """A change of this key orphans every record there is: make it only with a reason, and say so."""
     trial = Trial.model_validate({**PLAIN, "data_sha256": "0" * 64, "training": {"epsilon": 1e-8}})
-    assert trial.key == "0c8f5644041819b249cb4e1eade8b92d8ea5c7a93c008fb16b97a02caee21c8c"
+    assert trial.key == "dc9bdb6f3d0efda8b911b5d213de4cda825f19628326e5247f9824539221c36e"
 
 
 CHANGES: list[dict[str, Any]] = [
@@ -292,11 +292,12 @@ def test_shipped_study_is_sound(name: str) -> None:
     assert study.question.endswith("?")
     found = studies.trials(study, {}, backends.vocabulary())
     assert len({trial.key for trial in found}) == len(found) > 0
-    assert {trial.backend for trial in found} == {"sklearn", "keras", "torch"}
+    networks = {trial.architecture.name for trial in found}
+    assert {trial.backend for trial in found} == ({"sklearn", "keras", "torch"} if "ffn" in networks else {"torch"})
     for column in (study.recommend or "").split(","):
         assert not column or column in found[0].flat()
     digits = data.load("digits")
-    for trial in {(t.train_share, t.features): t for t in found}.values():
+    for trial in {(t.train_share, t.features): t for t in found if t.train_share != "official"}.values():
         input_shape(trial, digits, len(cut(trial, digits).train))
 
 

@@ -23,7 +23,7 @@ ACTIVATIONS = ["relu", "sigmoid", "tanh", "identity", "elu", "gelu", "leaky_relu
 COMMON = {
     *("architecture:ffn", "l2", "early_stopping", "optimizer:sgd", "optimizer:adam"),
     *("precision:float32", "precision:float64", "device:auto", "device:cpu"),
-    *("schedule:step", "schedule:cosine", "schedule:one_cycle"),
+    *("schedule:step", "schedule:cosine", "schedule:one_cycle", "architecture:custom"),
 }
 DEEP = COMMON | {f"activation:{name}" for name in ACTIVATIONS} | {
     *("mixed_activations", "dropout", "batch_norm", "label_smoothing", "two_classes", "optimizer:adamw", "device:cuda"),
