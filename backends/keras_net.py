@@ -12,7 +12,7 @@ import numpy as np
 
 from backends import custom
 from backends.base import Array, Backend, Capability, Epoch, Layer, Network, Runtime, Stopping, Weights, WeightSpec
-from backends.models import module, offered
+from backends.models import attention, module, offered
 from config import Activation, Custom, FeedForward, UserError
 
 if TYPE_CHECKING:
@@ -28,10 +28,7 @@ _INITIALIZERS = {
     "beta": "zeros",
     "moving_mean": "zeros",
     "moving_variance": "ones",
-    "weight": "ones",
-    "relative_position": "zeros",
-    "pool_query": "normal:1",
-    "pool_position": "normal:1",
+    **attention.INITIALIZERS,
 }
 
 

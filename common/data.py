@@ -135,6 +135,13 @@ def available(data_dir: str | Path | None = None) -> list[Listed]:
     ]
 
 
+def on_disk(name: str, data_dir: str | Path | None = None) -> bool:
+    """Say whether a data set can be read without fetching it."""
+    if name not in SOURCES:
+        return name == "digits" or Path(name).expanduser().is_file()
+    return _on_disk(SOURCES[name], data_directory(data_dir) / name)
+
+
 def data_directory(data_dir: str | Path | None = None) -> Path:
     """Folder of the data: the one given, else that of SAMENET_DATA_DIR, else in the user's cache folder."""
     chosen = data_dir or os.environ.get(DATA_DIR_VARIABLE)
@@ -151,9 +158,11 @@ def data_directory(data_dir: str | Path | None = None) -> Path:
 
 
 def _where(source: Source, folder: Path) -> str:
-    if all(_find(folder, name) for name in source.contents) or all(_find(folder, name) for name in source.downloads):
-        return str(folder)
-    return f"not on disk: fetched into {folder} when first used"
+    return str(folder) if _on_disk(source, folder) else f"not on disk: fetched into {folder} when first used"
+
+
+def _on_disk(source: Source, folder: Path) -> bool:
+    return any(all(_find(folder, name) for name in names) for names in (source.contents, source.downloads))
 
 
 def _find(folder: Path, name: str) -> Path | None:

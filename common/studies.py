@@ -83,12 +83,14 @@ class Plan:
     ----------
     datasets : by name.
     sources : what :func:`common.data.load` takes for each of them.
+    missing : optional data sets that are not on disk.
     """
 
     study: Study
     trials: Sequence[Trial]
     datasets: Mapping[str, Dataset]
     sources: Mapping[str, str]
+    missing: Sequence[str]
 
     @property
     def run_name(self) -> str:
@@ -99,7 +101,10 @@ class Plan:
     @property
     def note(self) -> str | None:
         """What every output must say of the data."""
-        return " ".join(dataset.note for dataset in self.datasets.values() if dataset.note) or None
+        notes = [dataset.note for dataset in self.datasets.values() if dataset.note]
+        if self.missing:
+            notes.append(f"{', '.join(self.missing)} left out: not on disk (--dataset NAME fetches).")
+        return " ".join(notes) or None
 
     def description(self) -> dict[str, Any]:
         """Return what ``study.json`` holds."""
@@ -129,6 +134,10 @@ def plan(study: Study, over: Leaves, vocabulary: Vocabulary, data_dir: str | Non
         For a mistake in the study, on the command line, or in the data.
     """
     found = trials(study, over, vocabulary)
+    missing = [name for name in study.optional_datasets if "dataset" not in over and not data.on_disk(name, data_dir)]
+    found = [trial for trial in found if trial.dataset not in missing]
+    if not found:
+        raise UserError(f"optional_datasets: nothing is left of study {study.name}: {', '.join(missing)} not on disk")
     loaded = {source: data.load(source, data_dir) for source in dict.fromkeys(trial.dataset for trial in found)}
     names = [dataset.name for dataset in loaded.values()]
     if len(set(names)) < len(names):
@@ -144,6 +153,7 @@ def plan(study: Study, over: Leaves, vocabulary: Vocabulary, data_dir: str | Non
     return Plan(
         study,
         resolved,
+        missing=missing,
         datasets={dataset.name: dataset for dataset in loaded.values()},
         sources={dataset.name: source for source, dataset in loaded.items()},
     )

@@ -73,6 +73,14 @@ def test_what_the_interval_does_not_decide_cannot_be_told() -> None:
     assert found["consume less energy (single-weight)"].word == "fails"
 
 
+def test_a_record_stands_until_an_interval_within_its_budget_lies_above_it() -> None:
+    claim = "under 5,000 parameters: none above 99.52%"
+    assert decided(trials(*CNN), trials(*LIGHT))[claim].word == "holds"
+    assert decided(trials(*CNN))[claim].word == "cannot be told", "the CNN is over the budget"
+    beaten = decided(trials("attention_5k", (0.9960, 0.9961, 0.9962)))[claim]
+    assert beaten.word == "fails" and "attention_5k, 4,846 parameters" in beaten.why
+
+
 def test_the_report_counts_and_says_how() -> None:
     found = list(decided(trials(*CNN)).values())
     for format in ("text", "markdown", "latex"):

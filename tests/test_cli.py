@@ -462,3 +462,15 @@ def test_flags_replace_what_the_study_says(tmp_path: Path) -> None:
     assert (record["seed"], record["epochs"], record["max_epochs"], record["batch_size"]) == (0, 3, 3, 16)
     assert (record["learning_rate"], record["train_share"], record["threads"]) == (0.25, 0.6, 1)
     assert record["n_train"] + record["n_val"] == 180
+
+
+def test_optional_data_sets_that_are_not_on_disk_are_left_out(tmp_path: Path) -> None:
+    flags = ["--study", "transfer", "--data-dir", tmp_path / "none", "--results", tmp_path / "results", "--dry-run"]
+    outcome = call(*flags)
+    assert outcome.status == 0 and "to be run: 18 (18 torch)" in outcome.out
+    assert "fashion_mnist, cifar10 left out: not on disk" in outcome.out
+    path = tmp_path / "mine.json"
+    base = {"backend": "torch", "architecture": "cnn", "dataset": "cifar10"}
+    path.write_text(json.dumps({"question": "?", "base": base, "optional_datasets": ["cifar10"]}))
+    refused = call("--study", path, *flags[2:])
+    assert refused.status == 2 and "optional_datasets: nothing is left" in refused.err

@@ -1,15 +1,17 @@
-"""What the lightweight attention networks have in common in every framework: the family, its sizes, the way of positions.
+"""What the lightweight attention networks have in common in every framework: the family, its sizes, where a position is.
 
 A single-weight neuron has one input, one weight and at most one bias: ``y_i = w_i * x_i + b_i``. A layer of them costs
 two parameters a channel, where a dense layer of width n costs n + 1, and it mixes nothing. What mixes is attention
 (Vaswani et al., 2017, "Attention is all you need"): its query, key and value are single-weight layers, and each
-position gathers, one head at a time, the values of all others, weighted by how well query and key agree plus a learned
-number for the way from one to the other (Shaw et al., 2018, "Self-attention with relative position representations",
-here one number a head and offset).
+position gathers, one head at a time, the values of all others, weighted by how well query and key agree. Both are
+turned before by angles that grow with the row and the column (Su et al., 2021, "RoFormer: enhanced transformer with
+rotary position embedding", here with learned frequencies), so that what a position looks for, and how far off and in
+which direction it looks, is learned from three numbers a channel.
 
 Before it, separable convolutions (Chollet, 2017, "Xception") turn the image into 16 to 64 positions; behind it, learned
-queries take one weighted mean of the positions each, weighted by what stands there and by where (Ilse et al., 2018,
-"Attention-based deep multiple instance learning"; Lee et al., 2019, "Set Transformer"), and a linear head reads them.
+queries take one weighted mean of the positions each, weighted by what stands there and by a learned window (Ilse et
+al., 2018, "Attention-based deep multiple instance learning"; Lee et al., 2019, "Set Transformer"), and a linear head
+reads them. The pure variant has no convolution: each neuron of its first layer sees one pixel of a patch.
 """
 
 from __future__ import annotations
@@ -27,75 +29,76 @@ MIN_POSITIONS, MAX_POSITIONS = 16, 64
 
 SCORES = {
     "both": (True, True),
+    "frozen": (True, True),
     "content": (True, False),
     "position": (False, True),
     "uniform": (False, False),
     "none": (False, False),
 }
-"""What weighs a position: its content (query and key), and its place (a learned bias). ``uniform`` is the plain mean;
-``none`` has no attention between positions at all, and its pooling is the plain mean, once."""
+"""What weighs a position: its content (weights of query and key), and its place (turning, and windows). ``frozen`` is
+``both`` with query and key left as they were drawn; ``position`` has their biases alone; ``uniform`` is the plain mean;
+``none`` has no attention between positions at all. The last two pool by the plain mean, once."""
+
+INITIALIZERS = {
+    "value_weight": "ones",
+    "value_bias": "zeros",
+    "query_weight": "normal:0.5",
+    "query_bias": "normal:0.5",
+    "key_weight": "normal:0.5",
+    "key_bias": "normal:0.5",
+    "value_kernel": "glorot_uniform",
+    "query_kernel": "glorot_uniform",
+    "key_kernel": "glorot_uniform",
+    "frequency": "normal:0.6",
+    "embedding_weight": "normal:1",
+    "embedding_bias": "normal:0.3",
+    "pool_query": "normal:1",
+    "pool_center": "normal:1",
+    "pool_sharpness": "ones",
+    "pool_place": "normal:0.5",
+    "pool_weight": "ones",
+    "pool_bias": "zeros",
+}
+"""How each array starts, by its name: queries apart from each other, for alike they would long stay alike."""
 
 
 @dataclass(frozen=True)
-class Size:
-    """How large a network is, for images of one size.
+class Attention:
+    """The attention between the positions of a grid.
 
     Attributes
     ----------
-    kernel : height and width of the kernels of the stem's first two convolutions.
-    stem, middle : channels of the stem's first and second stage.
     width : channels at every position.
-    heads : of attention; they divide the width.
-    blocks : of attention.
-    queries : weighted means of the positions that the head reads.
+    heads : of attention; they divide the width into even parts.
     scores : one of :data:`SCORES`.
-    shrink : by how much an image is averaged down first.
-    strides : of the stem's first two stages.
+    projections : of query, key and value: ``single``, single-weight, or ``dense``.
     grid : height and width of the positions.
     """
 
-    kernel: int
-    stem: int
-    middle: int
     width: int
     heads: int
-    blocks: int
-    queries: int
     scores: str
-    shrink: int
-    strides: tuple[int, int]
+    projections: str
     grid: tuple[int, int]
 
     @classmethod
-    def of(cls, name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...]) -> Self:
-        """Return the size of network `name` with `options` for images (height, width, channels).
+    def of(cls, name: str, options: Mapping[str, Scalar], width: int, grid: tuple[int, int]) -> Self:
+        """Return the attention of network `name` with `options`.
 
         Raises
         ------
         UserError
-            Where the options are not at least 1, or do not fit each other, or the image is too small to attend over.
+            Where an option is unknown, the heads do not fit the width, or there is too little to attend over.
         """
-        numbers = {
-            key: int(options[key])
-            for key in ("kernel", "stem", "middle", "width", "heads", "blocks", "pooling_queries")
-        }
-        if min(numbers.values()) < 1 or numbers["width"] % numbers["heads"] or numbers["kernel"] % 2 == 0:
-            found = ", ".join(f"{key} {value}" for key, value in numbers.items())
-            raise UserError(
-                f"{name}: {found}; all must be at least 1, the kernel odd, the width a multiple of the heads"
-            )
-        if options["scores"] not in SCORES:
-            raise UserError(f"{name}: scores {options['scores']!r}; use one of {', '.join(SCORES)}")
-        height, breadth, _ = input_shape
-        halvings, grid = _grid(height, breadth)
+        for key, known in {"scores": tuple(SCORES), "projections": ("single", "dense")}.items():
+            if options[key] not in known:
+                raise UserError(f"{name}: {key} {options[key]!r}; use one of {', '.join(known)}")
+        heads = int(options["heads"])
+        if heads < 1 or width % (2 * heads):
+            raise UserError(f"{name}: heads {heads}; twice the heads must divide the width, {width}")
         if grid[0] * grid[1] < MIN_POSITIONS:
-            raise UserError(
-                f"{name}: images of {height}x{breadth} pixels leave under {MIN_POSITIONS} positions to attend to"
-            )
-        numbers["queries"] = numbers.pop("pooling_queries")
-        strides = (2 if halvings > 0 else 1, 2 if halvings > 1 else 1)
-        shrink = 2 ** max(halvings - 2, 0)
-        return cls(**numbers, scores=str(options["scores"]), shrink=shrink, strides=strides, grid=grid)
+            raise UserError(f"{name}: the image leaves under {MIN_POSITIONS} positions to attend to")
+        return cls(width, heads, str(options["scores"]), str(options["projections"]), grid)
 
     @property
     def positions(self) -> int:
@@ -108,14 +111,76 @@ class Size:
         return SCORES[self.scores][0]
 
     @property
-    def position(self) -> bool:
+    def place(self) -> bool:
         """Whether a position's place weighs it."""
         return SCORES[self.scores][1]
+
+    def arrays(self) -> dict[str, tuple[int, ...]]:
+        """Return the names and shapes of the parameters of query, key and value.
+
+        A bias of the key adds the same to all scores of a query where nothing is turned: softmax ignores it.
+        """
+        dense = self.projections == "dense"
+        matrix = ("kernel", (self.width, self.width)) if dense else ("weight", (self.width,))
+        parts = {"value": (True, True), "query": (self.content, self.content or self.place), "key": SCORES[self.scores]}
+        found: dict[str, tuple[int, ...]] = {}
+        for part, (weighs, shifts) in parts.items():
+            found |= {f"{part}_{matrix[0]}": matrix[1]} if weighs else {}
+            found |= {f"{part}_bias": (self.width,)} if shifts else {}
+        return found
+
+    def learns(self, array: str) -> bool:
+        """Say whether training changes an array of this name: where they are frozen, not what makes query and key."""
+        return self.scores != "frozen" or not array.startswith(("query", "key", "frequency"))
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a network with a convolution stem is, for images of one size.
+
+    Attributes
+    ----------
+    kernel : height and width of the kernels of the stem's first two convolutions.
+    stem, middle : channels of the stem's first and second stage.
+    blocks : of attention.
+    queries : weighted means of the positions that the head reads.
+    attention : of each block.
+    shrink : by how much an image is averaged down first.
+    strides : of the stem's first two stages.
+    """
+
+    kernel: int
+    stem: int
+    middle: int
+    blocks: int
+    queries: int
+    attention: Attention
+    shrink: int
+    strides: tuple[int, int]
+
+    @classmethod
+    def of(cls, name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...]) -> Self:
+        """Return the size of network `name` with `options` for images (height, width, channels).
+
+        Raises
+        ------
+        UserError
+            Where the options are not at least 1, or do not fit each other, or the image is too small to attend over.
+        """
+        numbers = {key: int(options[key]) for key in ("kernel", "stem", "middle", "width", "blocks", "pooling_queries")}
+        if min(numbers.values()) < 1 or numbers["kernel"] % 2 == 0:
+            found = ", ".join(f"{key} {value}" for key, value in numbers.items())
+            raise UserError(f"{name}: {found}; all must be at least 1, the kernel odd")
+        halvings, grid = _grid(*input_shape[:2])
+        attention = Attention.of(name, options, numbers.pop("width"), grid)
+        strides = (2 if halvings > 0 else 1, 2 if halvings > 1 else 1)
+        numbers["queries"] = numbers.pop("pooling_queries")
+        return cls(**numbers, attention=attention, shrink=2 ** max(halvings - 2, 0), strides=strides)
 
     @property
     def means(self) -> int:
         """How many different means of the positions the head reads: equal weights give one."""
-        return self.queries if self.content or self.position else 1
+        return self.queries if self.attention.content or self.attention.place else 1
 
 
 def _grid(height: int, width: int) -> tuple[int, tuple[int, int]]:
@@ -126,11 +191,7 @@ def _grid(height: int, width: int) -> tuple[int, tuple[int, int]]:
     return halvings, (height, width)
 
 
-def offsets(height: int, width: int) -> np.ndarray:
-    """Return the number of the way from each position of a grid to each other, (positions, positions) int64.
-
-    Numbers run from 0 to (2 height - 1) (2 width - 1) - 1; the same way from any position has the same number.
-    """
+def places(height: int, width: int) -> np.ndarray:
+    """Return row and column of each position of a grid, counted from its middle, (positions, 2) float64."""
     rows, columns = np.arange(height).repeat(width), np.tile(np.arange(width), height)
-    down, right = rows[:, None] - rows + height - 1, columns[:, None] - columns + width - 1
-    return np.asarray(down * (2 * width - 1) + right)
+    return np.stack([rows - (height - 1) / 2, columns - (width - 1) / 2], axis=1)

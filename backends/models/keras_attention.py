@@ -6,13 +6,14 @@ A dash in a layer's name stands where the module of the same network in PyTorch 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
 
-from backends.models.attention import Size, offsets
+from backends.models.attention import Attention, Size, places
 from backends.models.keras_layers import convolution
 from config import Scalar
 
@@ -25,7 +26,8 @@ ARCHITECTURES = {
         "heads": 4,
         "blocks": 1,
         "pooling_queries": 6,
-        "scores": "content",
+        "scores": "both",
+        "projections": "single",
     },
     "attention_5k": {
         "kernel": 5,
@@ -33,9 +35,10 @@ ARCHITECTURES = {
         "middle": 16,
         "width": 32,
         "heads": 4,
-        "blocks": 1,
-        "pooling_queries": 8,
-        "scores": "content",
+        "blocks": 2,
+        "pooling_queries": 7,
+        "scores": "both",
+        "projections": "single",
     },
 }
 
@@ -44,10 +47,10 @@ def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...]
     """Return the network `name`, as :func:`backends.models.torch_attention.build` does."""
     size = Size.of(name, options, input_shape)
     inputs = keras.Input(input_shape, name="inputs")
-    x = layers.Reshape((size.positions, size.width), name="positions")(_stem(inputs, size))
+    x = layers.Reshape((size.attention.positions, size.attention.width), name="positions")(_stem(inputs, size))
     for number in range(size.blocks):
-        x = _block(x, size, f"blocks-block_{number}")
-    pooled = AttentionPooling(size.queries, size.content, size.position, name="pool")(x)
+        x = _block(x, size.attention, f"blocks-block_{number}")
+    pooled = AttentionPooling(size.attention, size.queries, name="pool")(x)
     return keras.Model(inputs, layers.Dense(classes, name="logits")(pooled), name=name)
 
 
@@ -60,107 +63,106 @@ def _stem(x: Any, size: Size) -> Any:
     if size.strides[1] > 1:
         x = layers.MaxPooling2D(2, padding="same", name="stem-pool_1")(x)
     x = convolution(x, size.middle, 3, depthwise=True, name="stem-depthwise_2")
-    return layers.ReLU(name="stem-relu_2")(convolution(x, size.width, 1, name="stem-pointwise_2"))
+    return layers.ReLU(name="stem-relu_2")(convolution(x, size.attention.width, 1, name="stem-pointwise_2"))
 
 
-def _block(x: Any, size: Size, name: str) -> Any:
-    gathered = SingleWeight(name=f"{name}-value")(x)
-    if size.scores == "uniform":
-        gathered = layers.Lambda(_mean, name=f"{name}-mean")(gathered)
-    elif size.scores != "none":
-        parts = [gathered]
-        if size.content:
-            parts += [SingleWeight(name=f"{name}-query")(x), SingleWeight(bias=False, name=f"{name}-key")(x)]
-        gathered = RelativeAttention(size.heads, size.grid, size.position, name=f"{name}-attend")(parts)
+def _block(x: Any, attention: Attention, name: str) -> Any:
+    gathered = RotaryAttention(attention, name=f"{name}-attend")(x)
     rectified = layers.ReLU(name=f"{name}-relu")(layers.Add(name=f"{name}-add")([x, gathered]))
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{name}-norm")(rectified)
 
 
-@keras.saving.register_keras_serializable(package="samenet")
-def _mean(x: Any) -> Any:
-    return ops.mean(x, axis=1, keepdims=True)
+class _OfAttention(layers.Layer):
+    """A layer made of an :class:`Attention`, which a saved file holds as the numbers it consists of."""
 
-
-@keras.saving.register_keras_serializable(package="samenet")
-class SingleWeight(layers.Layer):
-    """One neuron a channel, each with one weight and at most one bias; (..., width) to (..., width)."""
-
-    def __init__(self, bias: bool = True, **options: Any) -> None:
+    def __init__(self, attention: Attention | Mapping[str, Any], **options: Any) -> None:
         super().__init__(**options)
-        self.has_bias = bias
+        self.kind = attention if isinstance(attention, Attention) else Attention(**attention)
 
-    def build(self, shape: tuple[int | None, ...]) -> None:
-        self.weight = self.add_weight(name="weight", shape=shape[-1:], initializer="ones")
-        if self.has_bias:
-            self.bias = self.add_weight(name="bias", shape=shape[-1:], initializer="zeros")
-
-    def call(self, x: Any) -> Any:
-        """Return w * x + b."""
-        return x * self.weight + self.bias if self.has_bias else x * self.weight
+    def add(self, name: str, shape: tuple[int, ...]) -> None:
+        """Add a weight under its own name."""
+        learned = self.kind.learns(name)
+        setattr(self, name, self.add_weight(name=name, shape=shape, initializer="normal", trainable=learned))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "bias": self.has_bias}
+        return {**super().get_config(), "attention": asdict(self.kind)}
 
 
 @keras.saving.register_keras_serializable(package="samenet")
-class RelativeAttention(layers.Layer):
-    """Softmax attention by heads, with a learned bias for each head and offset between two positions of a grid."""
-
-    def __init__(self, heads: int, grid: tuple[int, int], position: bool, **options: Any) -> None:
-        super().__init__(**options)
-        self.heads, self.grid, self.position = heads, tuple(grid), position
+class RotaryAttention(_OfAttention):
+    """Softmax attention by heads, its queries and keys turned by place; (rows, positions, width) to the same."""
 
     def build(self, _: object) -> None:
-        height, width = self.grid
-        if self.position:
-            shape = (self.heads, (2 * height - 1) * (2 * width - 1))
-            self.relative_position = self.add_weight(name="relative_position", shape=shape, initializer="zeros")
+        for name, shape in self.kind.arrays().items():
+            self.add(name, shape)
+        if self.kind.place:
+            self.add("frequency", (self.kind.heads, self.kind.width // self.kind.heads // 2, 2))
 
-    def call(self, inputs: list[Any]) -> Any:
-        """Return the values each position gathers, (rows, positions, width), of values and perhaps queries and keys."""
-        positions, width = inputs[0].shape[1:]
-        size = width // self.heads
-        value, *asked = (ops.transpose(ops.reshape(x, (-1, positions, self.heads, size)), (0, 2, 1, 3)) for x in inputs)
-        scores: Any = 0
-        if asked:
-            scores = ops.matmul(asked[0] * np.sqrt(1 / size), ops.transpose(asked[1], (0, 1, 3, 2)))
-        if self.position:
-            bias = ops.take(self.relative_position, offsets(*self.grid).ravel(), axis=1)
-            scores = scores + ops.reshape(bias, (1, self.heads, positions, positions))
-        gathered = ops.matmul(ops.softmax(scores, axis=-1), value)
-        return ops.reshape(ops.transpose(gathered, (0, 2, 1, 3)), (-1, positions, width))
+    def call(self, x: Any) -> Any:
+        """Return the values each position gathers."""
+        value = self._project("value", x)
+        if self.kind.scores == "none":
+            return value
+        if self.kind.scores == "uniform":
+            return ops.broadcast_to(ops.mean(value, axis=1, keepdims=True), ops.shape(x))
+        turn = self._turn() if self.kind.place else None
+        query, key = (self._by_head(self._project(part, x), turn) for part in ("query", "key"))
+        size = self.kind.width // self.kind.heads
+        scores = ops.matmul(query * np.sqrt(1 / size), ops.transpose(key, (0, 1, 3, 2)))
+        gathered = ops.matmul(ops.softmax(scores, axis=-1), self._by_head(value))
+        return ops.reshape(ops.transpose(gathered, (0, 2, 1, 3)), (-1, self.kind.positions, self.kind.width))
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "heads": self.heads, "grid": self.grid, "position": self.position}
+    def _project(self, part: str, x: Any) -> Any:
+        weight, kernel, bias = (getattr(self, f"{part}_{kind}", None) for kind in ("weight", "kernel", "bias"))
+        if weight is None and kernel is None:
+            return ops.broadcast_to(bias, (1, self.kind.positions, self.kind.width))
+        projected = ops.matmul(x, kernel) if weight is None else x * weight
+        return projected if bias is None else projected + bias
+
+    def _turn(self) -> tuple[Any, Any]:
+        """Return cosine and sine of each position's angle for each pair of channels, (positions, width / 2)."""
+        grid = ops.convert_to_tensor(places(*self.kind.grid), dtype=self.compute_dtype)
+        angle = ops.matmul(grid, ops.transpose(self.frequency, (0, 2, 1)))
+        angle = ops.reshape(ops.transpose(angle, (1, 0, 2)), (self.kind.positions, -1))
+        return ops.cos(angle), ops.sin(angle)
+
+    def _by_head(self, x: Any, turn: tuple[Any, Any] | None = None) -> Any:
+        """Return (rows, heads, positions, size), perhaps turned: the first half of the channels against the second."""
+        heads, size = self.kind.heads, self.kind.width // self.kind.heads
+        if turn is None:
+            return ops.transpose(ops.reshape(x, (-1, self.kind.positions, heads, size)), (0, 2, 1, 3))
+        (cosine, sine), (real, imaginary) = turn, ops.split(x, 2, axis=2)
+        turned = real * cosine - imaginary * sine, real * sine + imaginary * cosine
+        parts = [ops.reshape(part, (-1, self.kind.positions, heads, size // 2)) for part in turned]
+        return ops.transpose(ops.concatenate(parts, axis=3), (0, 2, 1, 3))
 
 
 @keras.saving.register_keras_serializable(package="samenet")
-class AttentionPooling(layers.Layer):
+class AttentionPooling(_OfAttention):
     """A weighted mean of the positions for each learned query; (rows, positions, width) to (rows, queries * width)."""
 
-    def __init__(self, queries: int, content: bool, position: bool, **options: Any) -> None:
-        super().__init__(**options)
-        self.queries, self.content, self.position = queries, content, position
+    def __init__(self, attention: Attention | Mapping[str, Any], queries: int, **options: Any) -> None:
+        super().__init__(attention, **options)
+        self.queries = queries
 
-    def build(self, shape: tuple[int | None, ...]) -> None:
-        if self.content:
-            self.pool_query = self.add_weight(name="pool_query", shape=(self.queries, shape[2]), initializer="normal")
-        if self.position:
-            place = (self.queries, shape[1])
-            self.pool_position = self.add_weight(name="pool_position", shape=place, initializer="normal")
+    def build(self, _: object) -> None:
+        if self.kind.content:
+            self.add("pool_query", (self.queries, self.kind.width))
+        if self.kind.place:
+            self.add("pool_center", (self.queries, 1, 2))
+            self.add("pool_sharpness", (self.queries, 1, 2))
 
     def call(self, x: Any) -> Any:
         """Return the means of all queries side by side; where nothing weighs the positions, their mean."""
-        if not self.content and not self.position:
+        if not self.kind.content and not self.kind.place:
             return ops.mean(x, axis=1)
-        width = x.shape[2]
         scores: Any = 0
-        if self.content:
-            scores = ops.matmul(self.pool_query * np.sqrt(1 / width), ops.transpose(x, (0, 2, 1)))
-        if self.position:
-            scores = scores + self.pool_position
-        return ops.reshape(ops.matmul(ops.softmax(scores, axis=-1), x), (-1, self.queries * width))
+        if self.kind.content:
+            scores = ops.matmul(self.pool_query * np.sqrt(1 / self.kind.width), ops.transpose(x, (0, 2, 1)))
+        if self.kind.place:
+            grid = ops.convert_to_tensor(places(*self.kind.grid) / 2, dtype=self.compute_dtype)
+            scores = scores - ops.sum(ops.square((grid - self.pool_center) * self.pool_sharpness), axis=2)
+        return ops.reshape(ops.matmul(ops.softmax(scores, axis=-1), x), (-1, self.queries * self.kind.width))
 
     def get_config(self) -> dict[str, Any]:
-        config = {"queries": self.queries, "content": self.content, "position": self.position}
-        return {**super().get_config(), **config}
+        return {**super().get_config(), "queries": self.queries}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from backends.models.attention import Size, offsets
+from backends.models.attention import INITIALIZERS, Attention, Size, places
 from backends.models.torch_layers import BatchNorm
 from config import Scalar
 
@@ -19,11 +19,12 @@ ARCHITECTURES = {
         "kernel": 3,
         "stem": 5,
         "middle": 5,
-        "width": 9,
-        "heads": 3,
+        "width": 8,
+        "heads": 2,
         "blocks": 1,
         "pooling_queries": 4,
-        "scores": "content",
+        "scores": "both",
+        "projections": "single",
     },
     "attention_2k": {
         "kernel": 5,
@@ -33,7 +34,8 @@ ARCHITECTURES = {
         "heads": 4,
         "blocks": 1,
         "pooling_queries": 6,
-        "scores": "content",
+        "scores": "both",
+        "projections": "single",
     },
     "attention_5k": {
         "kernel": 5,
@@ -41,9 +43,10 @@ ARCHITECTURES = {
         "middle": 16,
         "width": 32,
         "heads": 4,
-        "blocks": 1,
-        "pooling_queries": 8,
-        "scores": "content",
+        "blocks": 2,
+        "pooling_queries": 7,
+        "scores": "both",
+        "projections": "single",
     },
     "attention_10k": {
         "kernel": 5,
@@ -53,7 +56,8 @@ ARCHITECTURES = {
         "heads": 4,
         "blocks": 1,
         "pooling_queries": 11,
-        "scores": "content",
+        "scores": "both",
+        "projections": "single",
     },
     "attention_25k": {
         "kernel": 5,
@@ -63,7 +67,8 @@ ARCHITECTURES = {
         "heads": 4,
         "blocks": 1,
         "pooling_queries": 21,
-        "scores": "content",
+        "scores": "both",
+        "projections": "single",
     },
     "attention_50k": {
         "kernel": 5,
@@ -72,8 +77,9 @@ ARCHITECTURES = {
         "width": 112,
         "heads": 4,
         "blocks": 1,
-        "pooling_queries": 24,
-        "scores": "content",
+        "pooling_queries": 23,
+        "scores": "both",
+        "projections": "single",
     },
 }
 
@@ -85,8 +91,8 @@ def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...]
     ----------
     options : ``kernel`` of the stem's first two convolutions, odd; ``stem`` and ``middle``, channels of its first two
         stages; ``width``, channels at every position;
-        ``heads``, which divide the width; ``blocks`` of attention; ``pooling_queries``, weighted means of the positions
-        that the head reads; ``scores``, what weighs a position (:data:`backends.models.attention.SCORES`).
+        ``blocks`` of attention; ``pooling_queries``, weighted means of the positions that the head reads; ``heads``,
+        ``scores`` and ``projections`` as :class:`backends.models.attention.Attention` has them.
 
     Raises
     ------
@@ -94,12 +100,12 @@ def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...]
         Where :class:`backends.models.attention.Size` refuses the options or the image.
     """
     size = Size.of(name, options, input_shape)
-    blocks = [(f"block_{number}", AttentionBlock(size)) for number in range(size.blocks)]
+    blocks = [(f"block_{number}", AttentionBlock(size.attention)) for number in range(size.blocks)]
     return AttentionNetwork(
         stem(input_shape[2], size),
         nn.Sequential(OrderedDict(blocks)),
-        AttentionPooling(size),
-        nn.Linear(size.means * size.width, classes),
+        AttentionPooling(size.attention, size.queries),
+        nn.Linear(size.means * size.attention.width, classes),
     )
 
 
@@ -120,7 +126,7 @@ def stem(channels: int, size: Size) -> nn.Module:
     if size.strides[1] > 1:
         parts["pool_1"] = nn.MaxPool2d(2, ceil_mode=True)
     parts["depthwise_2"] = _convolution(size.middle, size.middle, 3, groups=size.middle)
-    parts["pointwise_2"] = _convolution(size.middle, size.width, 1)
+    parts["pointwise_2"] = _convolution(size.middle, size.attention.width, 1)
     parts["relu_2"] = nn.ReLU(inplace=True)
     return nn.Sequential(parts)
 
@@ -141,112 +147,125 @@ class AttentionNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (rows, classes) for images (rows, channels, height, width)."""
-        positions: Tensor = self.stem(images).flatten(2).transpose(1, 2)
+        positions: Tensor = self.stem(images).flatten(2).transpose(1, 2).contiguous()
         logits: Tensor = self.logits(self.pool(self.blocks(positions)))
         return logits
 
 
-class SingleWeight(nn.Module):
-    """One neuron a channel, each with one weight and at most one bias; (..., width) to (..., width)."""
-
-    initializers = {"weight": "ones", "bias": "zeros"}
-
-    def __init__(self, width: int, bias: bool = True) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return w * x + b."""
-        return x * self.weight if self.bias is None else torch.addcmul(self.bias, x, self.weight)
-
-
 class AttentionBlock(nn.Module):
-    """Attention between positions, its query, key and value single-weight; (rows, positions, width) to the same."""
+    """Attention beside what was there, rectified and normalized; (rows, positions, width) to the same."""
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, attention: Attention) -> None:
         super().__init__()
-        self.scores = size.scores
-        self.value = SingleWeight(size.width)
-        if size.content:
-            self.query = SingleWeight(size.width)
-            # a key's bias would add the same to all scores of a query, which softmax ignores
-            self.key = SingleWeight(size.width, bias=False)
-        if size.content or size.position:
-            self.attend = RelativeAttention(size)
-        self.norm = BatchNorm(size.width, momentum=0.1)
+        self.attend = RotaryAttention(attention)
+        self.norm = BatchNorm(attention.width, momentum=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the positions with what they gathered, rectified and normalized."""
-        value = self.value(x)
-        if self.scores == "uniform":
-            value = value.mean(dim=1, keepdim=True)
-        elif self.scores == "position":
-            value = self.attend(None, None, value)
-        elif self.scores != "none":
-            value = self.attend(self.query(x), self.key(x), value)
-        rectified = torch.relu(x + value)
+        """Return the positions with what they gathered."""
+        rectified = torch.relu(x + self.attend(x))
         normalized: Tensor = self.norm(rectified.flatten(0, 1)).view(rectified.shape)
         return normalized
 
 
-class RelativeAttention(nn.Module):
-    """Softmax attention by heads, with a learned bias for each head and offset between two positions of a grid.
+class RotaryAttention(nn.Module):
+    """Softmax attention by heads, its queries and keys turned by place; (rows, positions, width) to the same.
 
-    The softmax is written out: scaled_dot_product_attention has no fast path where the bias is learned, and its slow
-    one takes longer on CPUs at these sizes.
+    The softmax is written out: scaled_dot_product_attention takes longer on CPUs at these sizes.
     """
 
-    initializers = {"relative_position": "zeros"}
+    initializers = INITIALIZERS
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, attention: Attention) -> None:
         super().__init__()
-        height, width = size.grid
-        self.heads, self.position = size.heads, size.position
-        if size.position:
-            self.relative_position = nn.Parameter(torch.zeros(size.heads, (2 * height - 1) * (2 * width - 1)))
-            self.register_buffer("offset", torch.as_tensor(offsets(height, width)).flatten(), persistent=False)
-            self.offset: Tensor
+        self.kind = attention
+        for name, shape in attention.arrays().items():
+            self.register_parameter(name, nn.Parameter(torch.empty(shape), requires_grad=attention.learns(name)))
+        if attention.place:
+            pairs = attention.width // attention.heads // 2
+            frequency = torch.empty(attention.heads, pairs, 2)
+            self.frequency = nn.Parameter(frequency, requires_grad=attention.learns("frequency"))
+            self.register_buffer("grid", torch.tensor(places(*attention.grid), dtype=torch.float32), persistent=False)
+            self.grid: Tensor
+        initialize(self)
 
-    def forward(self, query: Tensor | None, key: Tensor | None, value: Tensor) -> Tensor:
-        """Return the values each position gathers, (rows, positions, width) like query, key and value."""
-        rows, positions, width = value.shape
-        scores = value.new_zeros(1, self.heads, positions, positions)
-        if query is not None and key is not None:
-            query = query * (width // self.heads) ** -0.5  # in place of the scores, of which there are many more
-            scores = torch.matmul(self._by_head(query), self._by_head(key).transpose(2, 3))
-        if self.position:
-            bias = self.relative_position.index_select(1, self.offset)
-            scores = scores + bias.view(1, self.heads, positions, positions)
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the values each position gathers."""
+        value = self._project("value", x)
+        if self.kind.scores == "none":
+            return value
+        if self.kind.scores == "uniform":
+            return value.mean(dim=1, keepdim=True)
+        turn = self._turn() if self.kind.place else None
+        query, key = (self._by_head(self._project(part, x), turn) for part in ("query", "key"))
+        # scaled before the product, which is larger
+        scores = torch.matmul(query * query.shape[3] ** -0.5, key.transpose(2, 3))
         gathered = torch.matmul(torch.softmax(scores, dim=3), self._by_head(value))
-        return gathered.transpose(1, 2).reshape(rows, positions, width)
+        return gathered.transpose(1, 2).reshape(x.shape)
 
-    def _by_head(self, x: Tensor) -> Tensor:
-        rows, positions, width = x.shape
-        return x.view(rows, positions, self.heads, width // self.heads).transpose(1, 2)
+    def _project(self, part: str, x: Tensor) -> Tensor:
+        arrays = dict(self.named_parameters(recurse=False))
+        weight, kernel, bias = (arrays.get(f"{part}_{kind}") for kind in ("weight", "kernel", "bias"))
+        if weight is not None:
+            return x * weight if bias is None else torch.addcmul(bias, x, weight)
+        if kernel is not None:
+            return x @ kernel if bias is None else x @ kernel + bias
+        assert bias is not None
+        return bias.expand(1, x.shape[1], -1)  # by place alone: the same for every position, until it is turned
+
+    def _turn(self) -> tuple[Tensor, Tensor]:
+        """Return cosine and sine of each position's angle for each pair of channels, (positions, width / 2)."""
+        angle = torch.matmul(self.grid, self.frequency.transpose(1, 2)).transpose(0, 1).flatten(1)
+        return angle.cos(), angle.sin()
+
+    def _by_head(self, x: Tensor, turn: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Return (rows, heads, positions, size), perhaps turned: the first half of the channels against the second.
+
+        So a head has channels of both halves where its values have neighbouring ones: single-weight neurons stand in no
+        order, and halves are turned twice as fast as neighbours.
+        """
+        heads = (*x.shape[:2], self.kind.heads, -1)
+        if turn is None:
+            return x.view(heads).transpose(1, 2)
+        (cosine, sine), (real, imaginary) = turn, x.chunk(2, dim=2)
+        turned = real * cosine - imaginary * sine, real * sine + imaginary * cosine
+        return torch.cat([part.view(heads) for part in turned], dim=3).transpose(1, 2)
 
 
 class AttentionPooling(nn.Module):
     """A weighted mean of the positions for each learned query; (rows, positions, width) to (rows, queries * width)."""
 
-    # normal of 1: nearly equal queries would take nearly equal means for a long while
-    initializers = {"pool_query": "normal:1", "pool_position": "normal:1"}
+    initializers = INITIALIZERS
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, attention: Attention, queries: int) -> None:
         super().__init__()
-        self.content, self.position = size.content, size.position
-        if size.content:
-            self.pool_query = nn.Parameter(torch.randn(size.queries, size.width))
-        if size.position:
-            self.pool_position = nn.Parameter(torch.randn(size.queries, size.positions))
+        self.content, self.place = attention.content, attention.place
+        if self.content:
+            self.pool_query = nn.Parameter(torch.empty(queries, attention.width))
+        if self.place:
+            self.pool_center = nn.Parameter(torch.empty(queries, 1, 2))
+            self.pool_sharpness = nn.Parameter(torch.empty(queries, 1, 2))
+            self.register_buffer("grid", torch.tensor(places(*attention.grid), dtype=torch.float32), persistent=False)
+            self.grid: Tensor
+        initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the means of all queries side by side; where nothing weighs the positions, their mean."""
-        if not self.content and not self.position:
+        if not self.content and not self.place:
             return x.mean(dim=1)
         scores = x.new_zeros(())
         if self.content:
             scores = torch.matmul(self.pool_query * x.shape[2] ** -0.5, x.transpose(1, 2))
-        if self.position:
-            scores = scores + self.pool_position
+        if self.place:
+            window = (self.grid / 2 - self.pool_center) * self.pool_sharpness
+            scores = scores - window.square().sum(dim=2)
         return torch.matmul(torch.softmax(scores, dim=-1), x).flatten(1)
+
+
+def initialize(part: nn.Module) -> None:
+    """Draw a part's own parameters as :data:`backends.models.attention.INITIALIZERS` says."""
+    for name, parameter in part.named_parameters(recurse=False):
+        kind, _, scale = INITIALIZERS[name].partition(":")
+        if kind == "normal":
+            nn.init.normal_(parameter, std=float(scale))
+        else:
+            {"ones": nn.init.ones_, "zeros": nn.init.zeros_, "glorot_uniform": nn.init.xavier_uniform_}[kind](parameter)
