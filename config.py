@@ -31,7 +31,7 @@ Scalar = bool | int | float | str
 Activation = Literal["relu", "sigmoid", "tanh", "identity", "elu", "gelu", "leaky_relu", "selu", "silu", "softplus"]
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "step", "cosine", "one_cycle"]
-Augmentation = Literal["none", "shift"]
+Augmentation = Literal["none", "shift", "affine"]
 Protocol = Literal["matched", "native"]
 
 
@@ -280,7 +280,8 @@ class Training(Spec):
     epsilon : Adam's and AdamW's; null is 1e-8 in the matched protocol, and the framework's own default in the native.
     l2 : lambda of the penalty 0.5 * lambda * |W|^2 on kernels (in the native protocol, of the framework's own form).
     weight_decay : AdamW's decoupled decay of kernels.
-    augmentation : ``shift``, every training image moved afresh in each epoch, by up to 2 pixels of 28 each way.
+    augmentation : ``shift``, every training image moved afresh in each epoch, by up to 2 pixels of 28 each way;
+        ``affine``, also turned by up to 10 degrees, and stretched and slanted by up to a tenth.
     validation : share of the training part held out for validation.
     """
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
+from scipy import ndimage
 
 from backends.base import Array, Epoch
 from common.inputs import TrialData
@@ -14,6 +15,9 @@ from config import Trial
 
 SHIFT_PART = 14
 """Images move by up to one part in so many of their side (2 pixels of 28), and by 1 pixel at least."""
+
+TURN, STRETCH = np.deg2rad(10), 0.1
+"""Images turn by up to so many radians, and stretch and slant by up to one part in ten."""
 
 
 def augmented(plan: Iterable[Epoch], trial: Trial, images: Array, data: TrialData) -> Iterator[Epoch]:
@@ -30,9 +34,10 @@ def augmented(plan: Iterable[Epoch], trial: Trial, images: Array, data: TrialDat
         yield from plan
         return
     images = images[data.indices.train]
+    varied = {"shift": shifted, "affine": turned}[trial.training.augmentation]
     for number, epoch in enumerate(plan):
         rng = generator("augmentation", len(images), trial.seed, number)
-        inputs = data.pipeline.transform(shifted(images, rng)).astype(trial.precision, copy=False)
+        inputs = data.pipeline.transform(varied(images, rng)).astype(trial.precision, copy=False)
         yield replace(epoch, inputs=inputs)
 
 
@@ -49,3 +54,33 @@ def shifted(images: Array, rng: np.random.Generator) -> Array:
     down, right = (rng.integers(0, 2 * reach + 1, rows) for reach in most)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
     return np.moveaxis(windows[np.arange(rows), down, right], 1, 3)
+
+
+def turned(images: Array, rng: np.random.Generator) -> Array:
+    """Turn, stretch and slant each image around its middle, and move it as :func:`shifted` does, by parts of a pixel.
+
+    All are drawn evenly. Pixels between pixels are interpolated linearly; what comes in is 0.
+
+    Parameters
+    ----------
+    images : (rows, height, width, channels).
+    """
+    rows, height, width, channels = images.shape
+    angle, slant = rng.uniform(-TURN, TURN, rows), rng.uniform(-STRETCH, STRETCH, rows)
+    stretch = rng.uniform(1 - STRETCH, 1 + STRETCH, (rows, 2, 1))
+    cosine, sine = np.cos(angle), np.sin(angle)
+    matrices = stretch * np.array([[cosine, slant - sine], [sine, cosine]]).transpose(2, 0, 1)
+    most = np.array([max(1, side // SHIFT_PART) for side in (height, width)])
+    middle = np.array([height - 1, width - 1]) / 2
+    offsets = middle - matrices @ middle + rng.uniform(-most, most, (rows, 2))
+    result = np.empty_like(images)
+    for row in range(rows):
+        for channel in range(channels):
+            ndimage.affine_transform(
+                images[row, :, :, channel],
+                matrices[row],
+                offsets[row],
+                output=result[row, :, :, channel],
+                order=1,
+            )
+    return result

@@ -9,7 +9,7 @@ import pytest
 
 import backends
 from common import data
-from common.augmentation import augmented, shifted
+from common.augmentation import augmented, shifted, turned
 from common.inputs import load_inputs
 from config import Trial, expand
 
@@ -41,19 +41,40 @@ def test_a_shift_moves_the_whole_image_by_up_to_a_fourteenth(side: int, most: in
     assert ways == {(a, b) for a in range(-most, most + 1) for b in range(-most, most + 1)}
 
 
-def test_colours_move_together_and_zeros_come_in() -> None:
+@pytest.mark.parametrize("vary", [shifted, turned])
+def test_colours_move_together_and_zeros_come_in(vary: Any) -> None:
     images = np.full((50, 28, 28, 3), 9, np.uint8)
     images[..., 1] = 7
-    moved = shifted(images, np.random.default_rng(0))
-    assert np.array_equal(moved[..., 1] > 0, moved[..., 0] > 0)
-    assert set(np.unique(moved)) == {0, 7, 9}
+    moved = vary(images, np.random.default_rng(0))
+    assert moved.dtype == np.uint8
+    assert np.array_equal(moved[..., 0], moved[..., 2])
+    assert np.array_equal(moved[..., 1] == 7, moved[..., 0] == 9)
+    assert {0, 7, 9} <= set(np.unique(moved)) <= set(range(10))
 
 
-def test_every_epoch_and_seed_has_shifts_of_its_own_and_the_same_again() -> None:
-    first, again = inputs(trial(augmentation="shift")), inputs(trial(augmentation="shift"))
+def test_an_affine_image_is_turned_stretched_slanted_and_moved_within_bounds() -> None:
+    """What a line of points became is read from where its ends went: angle, length, and the middle's place."""
+    images = np.zeros((500, 29, 29, 1), np.uint8)
+    images[:, 14, 6:23] = 200
+    varied = turned(images, np.random.default_rng(0))[..., 0].astype(float)
+    weight = varied.sum(axis=(1, 2))
+    rows, columns = np.arange(29)[:, None], np.arange(29)
+    down, right = (varied * rows).sum(axis=(1, 2)) / weight, (varied * columns).sum(axis=(1, 2)) / weight
+    assert max(abs(down - 14).max(), abs(right - 14).max()) < 2 * 1.3
+    assert min(down.max() - 14, 14 - down.min(), right.max() - 14, 14 - right.min()) > 1.5
+    across, up = columns - right[:, None, None], rows - down[:, None, None]
+    angle = (varied * up * across).sum(axis=(1, 2)) / (varied * across**2).sum(axis=(1, 2))
+    assert np.tan(np.deg2rad(8)) < abs(angle).max() < (np.tan(np.deg2rad(10)) + 0.1) * 1.1 / 0.9
+    length = np.sqrt((varied * across**2).sum(axis=(1, 2)) / weight)
+    assert length.max() / length.min() > 1.15
+
+
+@pytest.mark.parametrize("kind", ["shift", "affine"])
+def test_every_epoch_and_seed_has_draws_of_its_own_and_the_same_again(kind: str) -> None:
+    first, again = inputs(trial(augmentation=kind)), inputs(trial(augmentation=kind))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0], first[1])
-    wider = trial(augmentation="shift").model_copy(update={"backend": "sklearn", "seed": 1})
+    wider = trial(augmentation=kind).model_copy(update={"backend": "sklearn", "seed": 1})
     assert not np.array_equal(inputs(wider)[0], first[0])
 
 
