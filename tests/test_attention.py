@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -256,3 +259,37 @@ def test_options_that_make_no_network_are_the_users_mistake(options):
 def test_images_too_small_to_attend_over_are_the_users_mistake():
     with pytest.raises(UserError, match="16 positions"):
         build("attention_5k", OPTIONS, (3, 5, 1), 10)
+
+
+TWINS = """
+import numpy as np, backends
+from backends.base import Network, Runtime
+from backends.models import catalog
+from common.initial import initial_weights
+from config import Registered, Training
+pair = [backends.load(name)(Runtime(engine=engine, precision="float64")) for name, engine in
+        (("torch", None), ("keras", "torch"))]
+for backend in pair:
+    backend.start()
+images = np.random.default_rng(0).random((4, 28, 28, 1))
+for changes in {changes}:
+    options = {{**catalog()["attention_2k"].options, **changes}}
+    network = Network(Registered(name="attention_2k", options=options), (28, 28, 1), 10, Training())
+    answers, learned = [], []
+    for backend in pair:
+        backend.build(network)
+        specs = backend.weight_specs()
+        backend.set_weights(initial_weights(specs, network, 0))
+        answers.append(backend.predict_proba(images))
+        learned.append({{spec.name: spec.trainable for spec in specs}})
+    assert learned[0] == learned[1], changes
+    assert abs(np.asarray(answers[0]) - np.asarray(answers[1])).max() < 1e-12, changes
+"""
+
+
+def test_the_twin_in_keras_is_the_same_function_with_every_option():
+    changes = [{"scores": scores, "blocks": 2} for scores in SCORES] + [{"projections": "dense"}]
+    environment = {**os.environ, **backends.load("keras").environment(Runtime(engine="torch"))}
+    command = [sys.executable, "-c", TWINS.format(changes=changes)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
