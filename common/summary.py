@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from common import twins
 from common.best import Against, against_best
 from common.stats import mean_interval
 
@@ -110,8 +111,8 @@ def summarize(records: pd.DataFrame) -> pd.DataFrame:
         :data:`SPEC_FIELDS`; ``status``, ``n`` (seeds that ended well), ``n_failed`` and ``failures`` (in words); scores
         and ``epochs`` as ``_mean`` and ``_sd``, for ``test_accuracy`` with the 95% interval ``_low`` and ``_high``;
         times as medians over ``n_timed`` seeds; ``energy_j`` as a mean; memory and sizes; :data:`ENVIRONMENT`;
-        ``against_best`` and ``against_best_p`` (see :func:`common.best.against_best`, on test accuracy). Null where
-        nothing was measured.
+        ``against_best`` and ``against_best_p`` (see :func:`common.best.against_best`, on test accuracy); ``twin`` and
+        what attention is ``worth`` over it (see :func:`common.twins.worth`). Null where nothing was measured.
 
     Notes
     -----
@@ -132,6 +133,7 @@ def summarize(records: pd.DataFrame) -> pd.DataFrame:
         ok[SIZES].groupby(of).first(),
         _environment(ok, of),
         _against_best(ok, of),
+        twins.worth(ok, of, [name for name in SPEC_FIELDS if name != "architecture"]),
         pd.Series({group: _failures(trials) for group, trials in groups}, name="failures", dtype="object"),
     ]
     summary: pd.DataFrame = pd.concat([part.reindex(range(groups.ngroups)) for part in parts], axis=1)

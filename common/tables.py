@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from common import twins
 from common.friedman import diagram, rank_lines
 from common.layout import DASH, Cell, Column, HumanFormat, lay_out
 from common.naming import caption, identity, row_names, split_text, unlike
@@ -238,6 +239,7 @@ def _notes(rows: pd.DataFrame) -> list[str]:
         *_seeds_notes(rows),
         *_native_notes(rows),
         *_untrained_notes(rows),
+        *twins.notes(rows),
     ]
     chance = at_chance(rows)
     if chance.any():
