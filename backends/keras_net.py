@@ -157,7 +157,7 @@ class KerasBackend(Backend):
         else:
             optimizer = keras.optimizers.AdamW(rate, number(training.weight_decay), **moments)
             if not native:
-                others = [weight for weight in self._model.trainable_variables if _leaf(weight) != "kernel"]
+                others = [weight for weight in self._model.trainable_variables if not _leaf(weight).endswith("kernel")]
                 optimizer.exclude_from_weight_decay(others)
         optimizer.build(self._model.trainable_variables)
         return optimizer

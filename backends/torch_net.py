@@ -123,7 +123,7 @@ class TorchBackend(Backend):
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         training, native = self._network.training, self._network.native
-        parameters = list(self._model.parameters())
+        parameters = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
         groups: list[dict[str, Any]] = [{"params": parameters, "weight_decay": training.l2 if native else 0.0}]
         if training.weight_decay:
             groups[0]["weight_decay"] = training.weight_decay
@@ -145,7 +145,7 @@ class TorchBackend(Backend):
         return [
             tensor
             for name, (tensor, _) in self._places.items()
-            if leaves[name] == "kernel" or (leaves[name] == "weight" and tensor.ndim > 1)
+            if leaves[name].endswith("kernel") or (leaves[name] == "weight" and tensor.ndim > 1)
         ]
 
     def prepare(self, inputs: Array, labels: Array) -> tuple[Tensor, Tensor]:

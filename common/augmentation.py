@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
-from scipy import ndimage
 
 from backends.base import Array, Epoch
 from common.inputs import TrialData
@@ -65,6 +64,8 @@ def turned(images: Array, rng: np.random.Generator) -> Array:
     ----------
     images : (rows, height, width, channels).
     """
+    from scipy import ndimage
+
     rows, height, width, channels = images.shape
     angle, slant = rng.uniform(-TURN, TURN, rows), rng.uniform(-STRETCH, STRETCH, rows)
     stretch = rng.uniform(1 - STRETCH, 1 + STRETCH, (rows, 2, 1))

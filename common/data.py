@@ -136,9 +136,7 @@ def available(data_dir: str | Path | None = None) -> list[Listed]:
 
 
 def on_disk(name: str, data_dir: str | Path | None = None) -> bool:
-    """Say whether a data set can be read without fetching it."""
-    if name not in SOURCES:
-        return name == "digits" or Path(name).expanduser().is_file()
+    """Say whether a published data set can be read without fetching it."""
     return _on_disk(SOURCES[name], data_directory(data_dir) / name)
 
 

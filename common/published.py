@@ -24,7 +24,14 @@ class Model:
 
 @dataclass(frozen=True)
 class Record:
-    """The best that was found published within a budget of parameters, of any family or of architectures called so."""
+    """The best accuracy that was found published within a budget of parameters.
+
+    Attributes
+    ----------
+    budget : the most parameters a network may have to stand beside it.
+    parameters : those of the published network.
+    family : how the names of the architectures begin that stand beside it; any where empty.
+    """
 
     title: str
     budget: int

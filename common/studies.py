@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from common import data
+from common.catalog import SOURCES
 from common.data import Dataset
 from common.inputs import cut, input_shape
 from config import Study, Trial, UserError, Vocabulary, expand, explain, nearest
@@ -103,7 +104,7 @@ class Plan:
         """What every output must say of the data."""
         notes = [dataset.note for dataset in self.datasets.values() if dataset.note]
         if self.missing:
-            notes.append(f"{', '.join(self.missing)} left out: not on disk (--dataset NAME fetches).")
+            notes.append(f"{', '.join(self.missing)} left out: not on disk.")
         return " ".join(notes) or None
 
     def description(self) -> dict[str, Any]:
@@ -134,6 +135,9 @@ def plan(study: Study, over: Leaves, vocabulary: Vocabulary, data_dir: str | Non
         For a mistake in the study, on the command line, or in the data.
     """
     found = trials(study, over, vocabulary)
+    unknown = [name for name in study.optional_datasets if name not in SOURCES]
+    if unknown:
+        raise UserError(f"optional_datasets: {unknown[0]!r} is none of {', '.join(SOURCES)}")
     missing = [name for name in study.optional_datasets if "dataset" not in over and not data.on_disk(name, data_dir)]
     found = [trial for trial in found if trial.dataset not in missing]
     if not found:

@@ -1,4 +1,7 @@
-"""What attention is worth: an attention network against its twins, which have none and as many parameters."""
+"""What attention is worth: a network against its twins of as many parameters, without attention or content in it.
+
+A twin of ``scores=position`` still attends, by place alone: over it, what content weighs is measured.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from common.stats import MeanInterval, mean_interval
+from common.stats import CLAIM_SEEDS, mean_interval
 
 WITHOUT = ("scores=position", "scores=uniform", "scores=none")
 """How a twin's name ends, or goes on: no query and key, the plain mean, no attention at all."""
 
-EQUAL = 0.97
-"""Share of the network's parameters that a twin has at least; less would flatter the network."""
+LEAST, MOST = 0.97, 1.1
+"""Parameters of a twin, as a share of the network's: fewer would flatter the network, and more are against it."""
 
 COLUMNS = ["twin", "worth", "worth_low", "worth_high"]
 
@@ -29,8 +32,9 @@ def worth(ok: pd.DataFrame, of: pd.Series[int], fields: list[str]) -> pd.DataFra
     Returns
     -------
     DataFrame
-        By configuration, the closest twin's name and the mean difference in test accuracy over shared seeds with its
-        95% interval. Beating every twin is beating the closest, so nothing is to be corrected for their number.
+        By configuration, the name of the twin that comes closest, the mean difference in test accuracy (a share) over
+        shared seeds, and its interval: all twins' intervals hold with 95% together (Bonferroni). Null below
+        :data:`common.stats.CLAIM_SEEDS` seeds.
     """
     rows: dict[Any, tuple[str, float | None, float | None, float | None]] = {}
     names = ok["architecture"].unique()
@@ -39,26 +43,21 @@ def worth(ok: pd.DataFrame, of: pd.Series[int], fields: list[str]) -> pd.DataFra
     for _, alike in family.groupby(fields, dropna=False, sort=False):
         networks = {str(name): trials.set_index("seed") for name, trials in alike.groupby("architecture")}
         for name, network in networks.items():
-            found = {
-                label: mean_interval(network["test_accuracy"].sub(twin["test_accuracy"]).dropna())
+            changes = {
+                label: network["test_accuracy"].sub(twin["test_accuracy"]).dropna()
                 for label, twin in networks.items()
-                if _is_twin(label, name) and twin["parameters"].iloc[0] >= EQUAL * network["parameters"].iloc[0]
+                if _is_twin(label, name) and LEAST <= twin["parameters"].iloc[0] / network["parameters"].iloc[0] <= MOST
             }
-            known = {label: interval for label, interval in found.items() if interval.low is not None}
-            if known:
-                closest = min(known, key=lambda label: _low(known[label]))
-                interval = known[closest]
-                rows[network["of"].iloc[0]] = (closest, interval.mean, interval.low, interval.high)
+            changes = {label: change for label, change in changes.items() if len(change) >= CLAIM_SEEDS}
+            if changes:
+                closest = min(changes, key=lambda label: changes[label].mean())
+                found = mean_interval(changes[closest], level=1 - 0.05 / len(changes))
+                rows[network["of"].iloc[0]] = (closest, found.mean, found.low, found.high)
     return pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
 
 
 def _is_twin(label: str, name: str) -> bool:
     return "+" not in name and label.startswith(f"{name}+") and bool(set(label.split("+")) & set(WITHOUT))
-
-
-def _low(interval: MeanInterval) -> float:
-    assert interval.low is not None
-    return interval.low
 
 
 def notes(rows: pd.DataFrame) -> list[str]:

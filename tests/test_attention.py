@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from torch import nn  # noqa: E402
 
 import backends  # noqa: E402
 from backends.base import Network, Runtime  # noqa: E402
-from backends.models import catalog, module  # noqa: E402
+from backends.models import _declared, catalog, module  # noqa: E402
 from backends.models.attention import SCORES, Attention  # noqa: E402
 from backends.models.torch_attention import (  # noqa: E402
     AttentionPooling,
@@ -188,8 +189,8 @@ def test_a_block_keeps_its_input_beside_what_attention_adds():
     block, x = network().blocks[0], torch.randn(2, 49, 32)
     nn.init.zeros_(block.attend.value_weight)
     nn.init.zeros_(block.attend.value_bias)
-    normalized = block.norm(torch.relu(x).flatten(0, 1)).view(x.shape)
-    assert torch.allclose(block(x), normalized, atol=1e-6)
+    kept = torch.relu(block.norm(x.flatten(0, 1))).view(x.shape)
+    assert torch.allclose(block(x), kept, atol=1e-6)
 
 
 @pytest.mark.parametrize("switched_off", [["frequency"], ["query_weight", "key_weight"]])
@@ -293,3 +294,19 @@ def test_the_twin_in_keras_is_the_same_function_with_every_option():
     command = [sys.executable, "-c", TWINS.format(changes=changes)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_torch_and_keras_have_the_same_sizes():
+    for name in ("attention_2k", "attention_5k"):
+        assert module("torch", name).ARCHITECTURES[name] == dict(catalog()[name].options)
+        declared = _declared(Path(catalog()[name].modules["keras"].replace(".", "/") + ".py"))
+        assert declared[name] == dict(catalog()[name].options)
+
+
+@pytest.mark.parametrize("shape", [(17, 17, 1), (20, 20, 1), (24, 24, 3), *POSITIONS])
+def test_the_pure_network_fits_any_image_whose_patches_fit_its_head(shape):
+    if shape in ((24, 24, 3), (224, 224, 3)):
+        with pytest.raises(UserError, match="inputs of at least"):
+            network(shape, name="attention_pure")
+    else:
+        assert network(shape, name="attention_pure")(images(shape)).shape == (3, 10)

@@ -24,26 +24,27 @@ def row(*groups: list[dict[str, Any]]) -> pd.Series[Any]:
     return summary[summary["architecture"] == NETWORK].iloc[0]
 
 
-BEST = trials(NETWORK, 0.980, 0.981, 0.982)
-NEAR, FAR = trials(POSITION, 0.979, 0.9795, 0.981), trials(NONE, 0.96, 0.961, 0.962)
+BEST = trials(NETWORK, 0.980, 0.981, 0.982, 0.981, 0.981)
+NEAR = trials(POSITION, 0.979, 0.9795, 0.981, 0.980, 0.980)
+FAR = trials(NONE, 0.96, 0.98, 0.90, 0.97, 0.96)
 
 
 def test_worth_is_the_mean_difference_by_seed_to_the_closest_twin() -> None:
     found = row(BEST, NEAR, FAR)
     assert found["twin"] == POSITION
-    assert found["worth"] == pytest.approx(0.0035 / 3)
-    # Student's t with 2 degrees of freedom: 4.3027 standard errors
-    half = 4.302653 * pd.Series([0.001, 0.0015, 0.001]).std() / 3**0.5
-    assert (found["worth_low"], found["worth_high"]) == pytest.approx((0.0035 / 3 - half, 0.0035 / 3 + half))
+    assert found["worth"] == pytest.approx(0.0011)
+    # Student's t with 4 degrees of freedom, 97.5% for each of two twins: 3.4954 standard errors
+    half = 3.495406 * pd.Series([0.001, 0.0015, 0.001, 0.001, 0.001]).std() / 5**0.5
+    assert (found["worth_low"], found["worth_high"]) == pytest.approx((0.0011 - half, 0.0011 + half))
     assert row(BEST, FAR)["twin"] == NONE
 
 
 @pytest.mark.parametrize(
     ("twins", "said"),
     [
-        ([0.979, 0.9795, 0.981], "attention is worth its parameters there"),
-        ([0.979, 0.983, 0.981], "which cannot be told from zero: attention is worth nothing there"),
-        ([0.990, 0.991, 0.992], "attention is worth less than nothing there"),
+        ([0.979, 0.9795, 0.981, 0.980, 0.980], "attention is worth its parameters there"),
+        ([0.979, 0.983, 0.981, 0.982, 0.981], "which cannot be told from zero: attention is worth nothing there"),
+        ([0.990, 0.991, 0.992, 0.991, 0.991], "attention is worth less than nothing there"),
     ],
 )
 def test_the_table_says_what_attention_is_worth(twins: list[float], said: str) -> None:
@@ -54,9 +55,10 @@ def test_the_table_says_what_attention_is_worth(twins: list[float], said: str) -
 
 
 def test_no_twin_is_smaller_of_other_settings_or_of_other_scores() -> None:
-    smaller = trials(NONE, 0.98, 0.98, 0.98, parameters=1900)
-    longer = trials(NONE, 0.98, 0.98, 0.98, max_epochs=51)
-    frozen = trials("attention_2k+scores=frozen", 0.98, 0.98, 0.98)
-    once = trials(NONE, 0.98)
-    for other in (smaller, longer, frozen, once):
+    five = (0.98, 0.98, 0.98, 0.98, 0.98)
+    smaller, larger = trials(NONE, *five, parameters=1900), trials(NONE, *five, parameters=2300)
+    longer = trials(NONE, *five, max_epochs=51)
+    frozen = trials("attention_2k+scores=frozen", *five)
+    few = trials(NONE, *five[:4])
+    for other in (smaller, larger, longer, frozen, few):
         assert pd.isna(row(BEST, other)["twin"])

@@ -6,7 +6,7 @@ two parameters a channel, where a dense layer of width n costs n + 1, and it mix
 position gathers, one head at a time, the values of all others, weighted by how well query and key agree. Both are
 turned before by angles that grow with the row and the column (Su et al., 2021, "RoFormer: enhanced transformer with
 rotary position embedding", here with learned frequencies), so that what a position looks for, and how far off and in
-which direction it looks, is learned from three numbers a channel.
+which direction it looks, is learned from five numbers a channel.
 
 Before it, separable convolutions (Chollet, 2017, "Xception") turn the image into 16 to 64 positions; behind it, learned
 queries take one weighted mean of the positions each, weighted by what stands there and by a learned window (Ilse et
@@ -57,7 +57,6 @@ INITIALIZERS = {
     "pool_sharpness": "ones",
     "pool_place": "normal:0.5",
     "pool_weight": "ones",
-    "pool_bias": "zeros",
 }
 """How each array starts, by its name: queries apart from each other, for alike they would long stay alike."""
 

@@ -153,7 +153,7 @@ class AttentionNetwork(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Attention beside what was there, rectified and normalized; (rows, positions, width) to the same."""
+    """Attention beside what was there, normalized and rectified; (rows, positions, width) to the same."""
 
     def __init__(self, attention: Attention) -> None:
         super().__init__()
@@ -162,9 +162,8 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the positions with what they gathered."""
-        rectified = torch.relu(x + self.attend(x))
-        normalized: Tensor = self.norm(rectified.flatten(0, 1)).view(rectified.shape)
-        return normalized
+        both = (x + self.attend(x)).flatten(0, 1)
+        return torch.relu(self.norm(both)).view(x.shape)
 
 
 class RotaryAttention(nn.Module):
@@ -203,8 +202,9 @@ class RotaryAttention(nn.Module):
         return gathered.transpose(1, 2).reshape(x.shape)
 
     def _project(self, part: str, x: Tensor) -> Tensor:
-        arrays = dict(self.named_parameters(recurse=False))
-        weight, kernel, bias = (arrays.get(f"{part}_{kind}") for kind in ("weight", "kernel", "bias"))
+        weight: Tensor | None = getattr(self, f"{part}_weight", None)
+        kernel: Tensor | None = getattr(self, f"{part}_kernel", None)
+        bias: Tensor | None = getattr(self, f"{part}_bias", None)
         if weight is not None:
             return x * weight if bias is None else torch.addcmul(bias, x, weight)
         if kernel is not None:

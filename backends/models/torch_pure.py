@@ -5,6 +5,7 @@ Every neuron before the head has one weight and at most one bias; nothing but at
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
 
@@ -40,13 +41,15 @@ def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...]
     while -(-height // patch) * -(-breadth // patch) > MAX_POSITIONS:
         patch += 1
     pixels, inputs, count = patch**2 * channels, int(options["inputs"]), int(options["blocks"])
-    if inputs < pixels or count < 1:
+    # every pixel of a patch has as many neurons as the others, and every head as many pairs of them
+    step = math.lcm(pixels, 2 * max(1, int(options["heads"])))
+    if inputs < step or count < 1:
         raise UserError(
-            f"{name}: inputs {inputs}, blocks {count}; use blocks of at least 1, and inputs of at least {pixels}, the "
-            f"values in a patch of {patch}x{patch}"
+            f"{name}: inputs {inputs}, blocks {count}; use blocks of at least 1, and inputs of at least {step}, for "
+            f"{options['heads']} heads and the {pixels} values in a patch of {patch}x{patch}"
         )
     grid = (-(-height // patch), -(-breadth // patch))
-    attention = Attention.of(name, options, inputs // pixels * pixels, grid)
+    attention = Attention.of(name, options, inputs // step * step, grid)
     blocks = [(f"block_{number}", AttentionBlock(attention)) for number in range(count)]
     return AttentionNetwork(
         Patches(patch, pixels, attention.width),
@@ -99,13 +102,12 @@ class HeadPooling(nn.Module):
         if attention.place:
             self.pool_place = nn.Parameter(torch.empty(attention.heads, attention.positions))
         self.pool_weight = nn.Parameter(torch.empty(attention.positions, attention.width))
-        self.pool_bias = nn.Parameter(torch.empty(attention.positions, attention.width))
         self.norm = BatchNorm(attention.width, momentum=0.1)
         initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return each head's sum."""
-        value = torch.addcmul(self.pool_bias, x, self.pool_weight)
+        value = x * self.pool_weight  # a bias would do nothing where content does not weigh: the norm takes it away
         scores = x.new_zeros(1, self.kind.heads, 1, self.kind.positions)
         if self.kind.content:
             query = self.pool_query.unsqueeze(1) * self.pool_query.shape[1] ** -0.5
