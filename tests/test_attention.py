@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -23,6 +24,7 @@ from backends.models.torch_attention import (  # noqa: E402
     RotaryAttention,
     build,
 )
+from common.initial import epochs, initial_weights  # noqa: E402
 from config import Registered, Training, UserError  # noqa: E402
 
 OPTIONS = catalog()["attention_5k"].options
@@ -310,3 +312,19 @@ def test_the_pure_network_fits_any_image_whose_patches_fit_its_head(shape):
             network(shape, name="attention_pure")
     else:
         assert network(shape, name="attention_pure")(images(shape)).shape == (3, 10)
+
+
+def test_training_leaves_frozen_arrays_alone_with_a_changing_rate():
+    options = {**catalog()["attention_2k"].options, "scores": "frozen"}
+    training = Training(optimizer="sgd", momentum=0.9, schedule="cosine", epochs=1, batch_size=32)
+    given = Network(Registered(name="attention_2k", options=options), DIGITS, 10, training)
+    backend = backends.load("torch")(Runtime())
+    backend.start()
+    backend.build(given)
+    backend.set_weights(initial_weights(backend.weight_specs(), given, 0))
+    before = backend.get_weights()
+    data = backend.prepare(images(DIGITS, 64).permute(0, 2, 3, 1).numpy(), np.arange(64) % 10)
+    backend.fit(data, epochs(training, 64, 0), lambda _: False)
+    after = backend.get_weights()
+    changed = {name.rpartition("/")[2] for name in after if "/attend/" in name and (after[name] != before[name]).any()}
+    assert changed & {"value_weight", "query_weight", "key_weight", "frequency"} == {"value_weight"}
