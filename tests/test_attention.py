@@ -82,11 +82,14 @@ def test_every_size_keeps_its_budget_and_a_stem_of_two_fifths(name, most):
 @pytest.mark.parametrize("scores", SCORES)
 @pytest.mark.parametrize("shape", [DIGITS, MNIST, CIFAR], ids=str)
 def test_every_kind_of_scores_gives_logits_and_learns_all_over(shape, scores, name):
-    model = network(shape, name=name, scores=scores, blocks=2)
-    nn.functional.cross_entropy(model(images(shape, 8)), torch.arange(8)).backward()
+    model = network(shape, name=name, scores=scores, blocks=2).double()
+    nn.functional.cross_entropy(model(images(shape, 8).double()), torch.arange(8)).backward()
     learned = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    idle = [name for name, parameter in learned.items() if not parameter.grad.any()]
-    assert not idle
+    # where a gradient is nothing but rounding, what follows takes away all that the parameter does
+    idle = [name for name, parameter in learned.items() if parameter.grad.abs().max() < 1e-12]
+    # but for one of the pure network's: where content does not weigh, its pooling moves as its input does, and the norm
+    # behind takes that away
+    assert set(idle) <= ({"blocks.block_1.norm.bias"} if name == "attention_pure" and not SCORES[scores][0] else set())
     names = {name.rpartition(".")[2] for name in learned}
     assert ("query_weight" in names) == (scores in ("both", "content"))
     assert ("frequency" in names) == (scores in ("both", "position"))
@@ -117,7 +120,7 @@ def test_gradient_reaches_every_part_of_the_attention(name):
     nn.functional.cross_entropy(model(images(MNIST, 8)), torch.arange(8)).backward()
     for block in model.blocks:
         for part in ("query_weight", "query_bias", "key_weight", "key_bias", "value_weight"):
-            assert (getattr(block.attend, part).grad != 0).float().mean() > 0.9, part
+            assert (getattr(block.attend, part).grad.abs() > 1e-6).float().mean() > 0.9, part
         assert (block.attend.frequency.grad != 0).flatten(1).any(dim=1).all(), "a head's turning learns nothing"
     assert (model.pool.pool_query.grad != 0).any(dim=1).all(), "a pooling query learns nothing"
 
@@ -191,7 +194,7 @@ def test_a_block_keeps_its_input_beside_what_attention_adds():
     block, x = network().blocks[0], torch.randn(2, 49, 32)
     nn.init.zeros_(block.attend.value_weight)
     nn.init.zeros_(block.attend.value_bias)
-    kept = torch.relu(block.norm(x.flatten(0, 1))).view(x.shape)
+    kept = block.norm(torch.relu(x).flatten(0, 1)).view(x.shape)
     assert torch.allclose(block(x), kept, atol=1e-6)
 
 

@@ -68,9 +68,8 @@ def _stem(x: Any, size: Size) -> Any:
 
 def _block(x: Any, attention: Attention, name: str) -> Any:
     gathered = RotaryAttention(attention, name=f"{name}-attend")(x)
-    both = layers.Add(name=f"{name}-add")([x, gathered])
-    normalized = layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{name}-norm")(both)
-    return layers.ReLU(name=f"{name}-relu")(normalized)
+    both = layers.ReLU(name=f"{name}-relu")(layers.Add(name=f"{name}-add")([x, gathered]))
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{name}-norm")(both)
 
 
 class _OfAttention(layers.Layer):

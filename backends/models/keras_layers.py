@@ -21,4 +21,6 @@ def convolution(x: Any, width: int, size: int, stride: int = 1, depthwise: bool 
         x = layers.DepthwiseConv2D(size, stride, **padding)(x)
     else:
         x = layers.Conv2D(width, size, stride, **padding)(x)
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{name}-norm")(x)
+    # a gain and a bias behind a depthwise convolution would do nothing: the pointwise one has the gain, its norm no bias
+    affine = {"center": not depthwise, "scale": not depthwise}
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-3, **affine, name=f"{name}-norm")(x)

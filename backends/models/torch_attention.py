@@ -120,22 +120,25 @@ def stem(channels: int, size: Size) -> nn.Module:
         parts["shrink"] = nn.AvgPool2d(size.shrink, ceil_mode=True)
     parts["conv_0"] = _convolution(channels, size.stem, size.kernel, size.strides[0])
     parts["relu_0"] = nn.ReLU(inplace=True)
-    parts["depthwise_1"] = _convolution(size.stem, size.stem, size.kernel, groups=size.stem)
+    parts["depthwise_1"] = _convolution(size.stem, size.stem, size.kernel, depthwise=True)
     parts["pointwise_1"] = _convolution(size.stem, size.middle, 1)
     parts["relu_1"] = nn.ReLU(inplace=True)
     if size.strides[1] > 1:
         parts["pool_1"] = nn.MaxPool2d(2, ceil_mode=True)
-    parts["depthwise_2"] = _convolution(size.middle, size.middle, 3, groups=size.middle)
+    parts["depthwise_2"] = _convolution(size.middle, size.middle, 3, depthwise=True)
     parts["pointwise_2"] = _convolution(size.middle, size.attention.width, 1)
     parts["relu_2"] = nn.ReLU(inplace=True)
     return nn.Sequential(parts)
 
 
-def _convolution(channels: int, width: int, size: int, stride: int = 1, groups: int = 1) -> nn.Module:
+def _convolution(channels: int, width: int, size: int, stride: int = 1, depthwise: bool = False) -> nn.Module:
+    groups = channels if depthwise else 1
     kernel = nn.Conv2d(channels, width, size, stride, padding=size // 2, groups=groups, bias=False)
     # every kernel has a norm behind it, so that the scale of its initial weights does not matter; not Keras's momentum
     # of 0.01: after the few hundred steps of a short training that still holds a part of its initial values
-    return nn.Sequential(OrderedDict(conv=kernel, norm=BatchNorm(width, momentum=0.1)))
+    # a gain and a bias behind a depthwise convolution would do nothing: the pointwise one has the gain, its norm no bias
+    norm = BatchNorm(width, momentum=0.1, affine=not depthwise)
+    return nn.Sequential(OrderedDict(conv=kernel, norm=norm))
 
 
 class AttentionNetwork(nn.Module):
@@ -153,7 +156,7 @@ class AttentionNetwork(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Attention beside what was there, normalized and rectified; (rows, positions, width) to the same."""
+    """Attention beside what was there, rectified and normalized; (rows, positions, width) to the same."""
 
     def __init__(self, attention: Attention) -> None:
         super().__init__()
@@ -162,8 +165,9 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the positions with what they gathered."""
-        both = (x + self.attend(x)).flatten(0, 1)
-        return torch.relu(self.norm(both)).view(x.shape)
+        both = torch.relu(x + self.attend(x)).flatten(0, 1)
+        normalized: Tensor = self.norm(both)
+        return normalized.view(x.shape)
 
 
 class RotaryAttention(nn.Module):

@@ -24,8 +24,8 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, features: int, eps: float = 1e-3, momentum: float = 0.01) -> None:
-        super().__init__(features, eps=eps, momentum=momentum)
+    def __init__(self, features: int, eps: float = 1e-3, momentum: float = 0.01, affine: bool = True) -> None:
+        super().__init__(features, eps=eps, momentum=momentum, affine=affine)
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Take any number of dimensions."""

@@ -60,7 +60,7 @@ def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...]
 
 
 class Patches(nn.Module):
-    """Several neurons a pixel of a patch, each with one weight for all patches, normalized.
+    """Several neurons a pixel of a patch, each with one weight for all patches; the pixels are normalized before.
 
     Images (rows, channels, height, breadth) to (rows, width, patches down, patches across).
     """
@@ -72,16 +72,15 @@ class Patches(nn.Module):
         self.patch, self.copies = patch, width // pixels
         self.embedding_weight = nn.Parameter(torch.empty(width, 1, 1))
         self.embedding_bias = nn.Parameter(torch.empty(width, 1, 1))
-        self.norm = BatchNorm(width, momentum=0.1)
+        self.norm = BatchNorm(pixels, momentum=0.1, affine=False)
         initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the neurons' outputs; images that patches do not fill are padded with zeros below and right."""
         height, breadth = images.shape[2:]
         padded = functional.pad(images, (0, -breadth % self.patch, 0, -height % self.patch))
-        pixels = functional.pixel_unshuffle(padded, self.patch).repeat(1, self.copies, 1, 1)
-        normalized: Tensor = self.norm(torch.addcmul(self.embedding_bias, pixels, self.embedding_weight))
-        return normalized
+        pixels = self.norm(functional.pixel_unshuffle(padded, self.patch)).repeat(1, self.copies, 1, 1)
+        return torch.addcmul(self.embedding_bias, pixels, self.embedding_weight)
 
 
 class HeadPooling(nn.Module):
