@@ -281,7 +281,7 @@ class Training(Spec):
     l2 : lambda of the penalty 0.5 * lambda * |W|^2 on kernels (in the native protocol, of the framework's own form).
     weight_decay : AdamW's decoupled decay of kernels.
     augmentation : ``shift``, every training image moved afresh in each epoch, by up to 2 pixels of 28 each way;
-        ``affine``, also turned by up to 10 degrees, and stretched and slanted by up to a tenth.
+        ``affine``, also rotated by up to 10 degrees, and scaled and sheared by up to a tenth.
     validation : share of the training part held out for validation.
     """
 

@@ -15,8 +15,8 @@ from config import Trial
 SHIFT_PART = 14
 """Images move by up to one part in so many of their side (2 pixels of 28), and by 1 pixel at least."""
 
-TURN, STRETCH = np.deg2rad(10), 0.1
-"""Images turn by up to so many radians, and stretch and slant by up to one part in ten."""
+ROTATION, SCALE = np.deg2rad(10), 0.1
+"""Images rotate by up to so many radians, and scale and shear by up to one part in ten."""
 
 
 def augmented(plan: Iterable[Epoch], trial: Trial, images: Array, data: TrialData) -> Iterator[Epoch]:
@@ -33,7 +33,7 @@ def augmented(plan: Iterable[Epoch], trial: Trial, images: Array, data: TrialDat
         yield from plan
         return
     images = images[data.indices.train]
-    varied = {"shift": shifted, "affine": turned}[trial.training.augmentation]
+    varied = {"shift": shifted, "affine": warped}[trial.training.augmentation]
     for number, epoch in enumerate(plan):
         rng = generator("augmentation", len(images), trial.seed, number)
         inputs = data.pipeline.transform(varied(images, rng)).astype(trial.precision, copy=False)
@@ -46,6 +46,11 @@ def shifted(images: Array, rng: np.random.Generator) -> Array:
     Parameters
     ----------
     images : (rows, height, width, channels).
+
+    Returns
+    -------
+    ndarray
+        As many images of the same size and type.
     """
     rows, height, width, _ = images.shape
     most = [max(1, side // SHIFT_PART) for side in (height, width)]
@@ -55,22 +60,29 @@ def shifted(images: Array, rng: np.random.Generator) -> Array:
     return np.moveaxis(windows[np.arange(rows), down, right], 1, 3)
 
 
-def turned(images: Array, rng: np.random.Generator) -> Array:
-    """Turn, stretch and slant each image around its middle, and move it as :func:`shifted` does, by parts of a pixel.
+def warped(images: Array, rng: np.random.Generator) -> Array:
+    """Rotate, scale and shear each image around its middle, and move it as :func:`shifted` does, by parts of a pixel.
 
-    All are drawn evenly. Pixels between pixels are interpolated linearly; what comes in is 0.
+    All are drawn evenly. Pixels between pixels are interpolated linearly; what comes in is 0. Such distortions are as
+    old as the data set (Simard et al., 2003, "Best practices for convolutional neural networks applied to visual
+    document analysis").
 
     Parameters
     ----------
     images : (rows, height, width, channels).
+
+    Returns
+    -------
+    ndarray
+        As many images of the same size and type.
     """
     from scipy import ndimage
 
     rows, height, width, channels = images.shape
-    angle, slant = rng.uniform(-TURN, TURN, rows), rng.uniform(-STRETCH, STRETCH, rows)
-    stretch = rng.uniform(1 - STRETCH, 1 + STRETCH, (rows, 2, 1))
+    angle, shear = rng.uniform(-ROTATION, ROTATION, rows), rng.uniform(-SCALE, SCALE, rows)
+    scale = rng.uniform(1 - SCALE, 1 + SCALE, (rows, 2, 1))
     cosine, sine = np.cos(angle), np.sin(angle)
-    matrices = stretch * np.array([[cosine, slant - sine], [sine, cosine]]).transpose(2, 0, 1)
+    matrices = scale * np.array([[cosine, shear - sine], [sine, cosine]]).transpose(2, 0, 1)
     most = np.array([max(1, side // SHIFT_PART) for side in (height, width)])
     middle = np.array([height - 1, width - 1]) / 2
     offsets = middle - matrices @ middle + rng.uniform(-most, most, (rows, 2))

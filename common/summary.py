@@ -111,8 +111,9 @@ def summarize(records: pd.DataFrame) -> pd.DataFrame:
         :data:`SPEC_FIELDS`; ``status``, ``n`` (seeds that ended well), ``n_failed`` and ``failures`` (in words); scores
         and ``epochs`` as ``_mean`` and ``_sd``, for ``test_accuracy`` with the 95% interval ``_low`` and ``_high``;
         times as medians over ``n_timed`` seeds; ``energy_j`` as a mean; memory and sizes; :data:`ENVIRONMENT`;
-        ``against_best`` and ``against_best_p`` (see :func:`common.best.against_best`, on test accuracy); ``twin`` and
-        what attention is ``worth`` over it (see :func:`common.twins.worth`). Null where nothing was measured.
+        ``against_best`` and ``against_best_p`` (see :func:`common.best.against_best`, on test accuracy); ``twin``,
+        and what attention is ``worth`` over it with its interval, ``_low`` and ``_high`` (see
+        :func:`common.twins.worth`). Null where nothing was measured.
 
     Notes
     -----

@@ -9,7 +9,7 @@ import pytest
 
 import backends
 from common import data
-from common.augmentation import augmented, shifted, turned
+from common.augmentation import augmented, shifted, warped
 from common.inputs import load_inputs
 from config import Trial, expand
 
@@ -41,7 +41,7 @@ def test_a_shift_moves_the_whole_image_by_up_to_a_fourteenth(side: int, most: in
     assert ways == {(a, b) for a in range(-most, most + 1) for b in range(-most, most + 1)}
 
 
-@pytest.mark.parametrize("vary", [shifted, turned])
+@pytest.mark.parametrize("vary", [shifted, warped])
 def test_colours_move_together_and_zeros_come_in(vary: Any) -> None:
     images = np.full((50, 28, 28, 3), 9, np.uint8)
     images[..., 1] = 7
@@ -52,11 +52,11 @@ def test_colours_move_together_and_zeros_come_in(vary: Any) -> None:
     assert {0, 7, 9} <= set(np.unique(moved)) <= set(range(10))
 
 
-def test_an_affine_image_is_turned_stretched_slanted_and_moved_within_bounds() -> None:
+def test_an_affine_image_is_rotated_scaled_sheared_and_moved_within_bounds() -> None:
     """What a line of points became is read from where its ends went: angle, length, and the middle's place."""
     images = np.zeros((500, 29, 29, 1), np.uint8)
     images[:, 14, 6:23] = 200
-    varied = turned(images, np.random.default_rng(0))[..., 0].astype(float)
+    varied = warped(images, np.random.default_rng(0))[..., 0].astype(float)
     weight = varied.sum(axis=(1, 2))
     rows, columns = np.arange(29)[:, None], np.arange(29)
     down, right = (varied * rows).sum(axis=(1, 2)) / weight, (varied * columns).sum(axis=(1, 2)) / weight

@@ -474,3 +474,6 @@ def test_optional_data_sets_that_are_not_on_disk_are_left_out(tmp_path: Path) ->
     path.write_text(json.dumps({"question": "?", "base": base, "optional_datasets": ["cifar10"]}))
     refused = call("--study", path, *flags[2:])
     assert refused.status == 2 and "optional_datasets: nothing is left" in refused.err
+    path.write_text(json.dumps({"question": "?", "base": base, "optional_datasets": ["cifar"]}))
+    refused = call("--study", path, *flags[2:])
+    assert refused.status == 2 and "optional_datasets: 'cifar' is none of" in refused.err

@@ -4,7 +4,7 @@ A single-weight neuron has one input, one weight and at most one bias: ``y_i = w
 two parameters a channel, where a dense layer of width n costs n + 1, and it mixes nothing. What mixes is attention
 (Vaswani et al., 2017, "Attention is all you need"): its query, key and value are single-weight layers, and each
 position gathers, one head at a time, the values of all others, weighted by how well query and key agree. Both are
-turned before by angles that grow with the row and the column (Su et al., 2021, "RoFormer: enhanced transformer with
+rotated before by angles that grow with the row and the column (Su et al., 2021, "RoFormer: enhanced transformer with
 rotary position embedding", here with learned frequencies), so that what a position looks for, and how far off and in
 which direction it looks, is learned from five numbers a channel.
 
@@ -35,7 +35,7 @@ SCORES = {
     "uniform": (False, False),
     "none": (False, False),
 }
-"""What weighs a position: its content (weights of query and key), and its place (turning, and windows). ``frozen`` is
+"""What weighs a position: its content (weights of query and key), and its position (rotation, and windows). ``frozen`` is
 ``both`` with query and key left as they were drawn; ``position`` has their biases alone; ``uniform`` is the plain mean;
 ``none`` has no attention between positions at all. The last two pool by the plain mean, once."""
 
@@ -110,18 +110,22 @@ class Attention:
         return SCORES[self.scores][0]
 
     @property
-    def place(self) -> bool:
+    def position(self) -> bool:
         """Whether a position's place weighs it."""
         return SCORES[self.scores][1]
 
     def arrays(self) -> dict[str, tuple[int, ...]]:
         """Return the names and shapes of the parameters of query, key and value.
 
-        A bias of the key adds the same to all scores of a query where nothing is turned: softmax ignores it.
+        A bias of the key adds the same to all scores of a query where nothing is rotated: softmax ignores it.
         """
         dense = self.projections == "dense"
         matrix = ("kernel", (self.width, self.width)) if dense else ("weight", (self.width,))
-        parts = {"value": (True, True), "query": (self.content, self.content or self.place), "key": SCORES[self.scores]}
+        parts = {
+            "value": (True, True),
+            "query": (self.content, self.content or self.position),
+            "key": SCORES[self.scores],
+        }
         found: dict[str, tuple[int, ...]] = {}
         for part, (weighs, shifts) in parts.items():
             found |= {f"{part}_{matrix[0]}": matrix[1]} if weighs else {}
@@ -179,7 +183,7 @@ class Size:
     @property
     def means(self) -> int:
         """How many different means of the positions the head reads: equal weights give one."""
-        return self.queries if self.attention.content or self.attention.place else 1
+        return self.queries if self.attention.content or self.attention.position else 1
 
 
 def _grid(height: int, width: int) -> tuple[int, tuple[int, int]]:
@@ -190,7 +194,7 @@ def _grid(height: int, width: int) -> tuple[int, tuple[int, int]]:
     return halvings, (height, width)
 
 
-def places(height: int, width: int) -> np.ndarray:
+def coordinates(height: int, width: int) -> np.ndarray:
     """Return row and column of each position of a grid, counted from its middle, (positions, 2) float64."""
     rows, columns = np.arange(height).repeat(width), np.tile(np.arange(width), height)
     return np.stack([rows - (height - 1) / 2, columns - (width - 1) / 2], axis=1)

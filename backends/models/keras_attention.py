@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from backends.models.attention import Attention, Size, places
+from backends.models.attention import Attention, Size, coordinates
 from backends.models.keras_layers import convolution
 from config import Scalar
 
@@ -90,12 +90,12 @@ class _OfAttention(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="samenet")
 class RotaryAttention(_OfAttention):
-    """Softmax attention by heads, its queries and keys turned by place; (rows, positions, width) to the same."""
+    """Softmax attention by heads, its queries and keys rotated by position; (rows, positions, width) to the same."""
 
     def build(self, _: object) -> None:
         for name, shape in self.kind.arrays().items():
             self.add(name, shape)
-        if self.kind.place:
+        if self.kind.position:
             self.add("frequency", (self.kind.heads, self.kind.width // self.kind.heads // 2, 2))
 
     def call(self, x: Any) -> Any:
@@ -105,8 +105,8 @@ class RotaryAttention(_OfAttention):
             return value
         if self.kind.scores == "uniform":
             return ops.broadcast_to(ops.mean(value, axis=1, keepdims=True), ops.shape(x))
-        turn = self._turn() if self.kind.place else None
-        query, key = (self._by_head(self._project(part, x), turn) for part in ("query", "key"))
+        rotation = self._rotation() if self.kind.position else None
+        query, key = (self._by_head(self._project(part, x), rotation) for part in ("query", "key"))
         size = self.kind.width // self.kind.heads
         scores = ops.matmul(query * np.sqrt(1 / size), ops.transpose(key, (0, 1, 3, 2)))
         gathered = ops.matmul(ops.softmax(scores, axis=-1), self._by_head(value))
@@ -119,21 +119,21 @@ class RotaryAttention(_OfAttention):
         projected = ops.matmul(x, kernel) if weight is None else x * weight
         return projected if bias is None else projected + bias
 
-    def _turn(self) -> tuple[Any, Any]:
+    def _rotation(self) -> tuple[Any, Any]:
         """Return cosine and sine of each position's angle for each pair of channels, (positions, width / 2)."""
-        grid = ops.convert_to_tensor(places(*self.kind.grid), dtype=self.compute_dtype)
+        grid = ops.convert_to_tensor(coordinates(*self.kind.grid), dtype=self.compute_dtype)
         angle = ops.matmul(grid, ops.transpose(self.frequency, (0, 2, 1)))
         angle = ops.reshape(ops.transpose(angle, (1, 0, 2)), (self.kind.positions, -1))
         return ops.cos(angle), ops.sin(angle)
 
-    def _by_head(self, x: Any, turn: tuple[Any, Any] | None = None) -> Any:
-        """Return (rows, heads, positions, size), perhaps turned: the first half of the channels against the second."""
+    def _by_head(self, x: Any, rotation: tuple[Any, Any] | None = None) -> Any:
+        """Return (rows, heads, positions, size), perhaps rotated: the first half of the channels against the second."""
         heads, size = self.kind.heads, self.kind.width // self.kind.heads
-        if turn is None:
+        if rotation is None:
             return ops.transpose(ops.reshape(x, (-1, self.kind.positions, heads, size)), (0, 2, 1, 3))
-        (cosine, sine), (real, imaginary) = turn, ops.split(x, 2, axis=2)
-        turned = real * cosine - imaginary * sine, real * sine + imaginary * cosine
-        parts = [ops.reshape(part, (-1, self.kind.positions, heads, size // 2)) for part in turned]
+        (cosine, sine), (real, imaginary) = rotation, ops.split(x, 2, axis=2)
+        rotated = real * cosine - imaginary * sine, real * sine + imaginary * cosine
+        parts = [ops.reshape(part, (-1, self.kind.positions, heads, size // 2)) for part in rotated]
         return ops.transpose(ops.concatenate(parts, axis=3), (0, 2, 1, 3))
 
 
@@ -148,19 +148,19 @@ class AttentionPooling(_OfAttention):
     def build(self, _: object) -> None:
         if self.kind.content:
             self.add("pool_query", (self.queries, self.kind.width))
-        if self.kind.place:
+        if self.kind.position:
             self.add("pool_center", (self.queries, 1, 2))
             self.add("pool_sharpness", (self.queries, 1, 2))
 
     def call(self, x: Any) -> Any:
         """Return the means of all queries side by side; where nothing weighs the positions, their mean."""
-        if not self.kind.content and not self.kind.place:
+        if not self.kind.content and not self.kind.position:
             return ops.mean(x, axis=1)
         scores: Any = 0
         if self.kind.content:
             scores = ops.matmul(self.pool_query * np.sqrt(1 / self.kind.width), ops.transpose(x, (0, 2, 1)))
-        if self.kind.place:
-            grid = ops.convert_to_tensor(places(*self.kind.grid) / 2, dtype=self.compute_dtype)
+        if self.kind.position:
+            grid = ops.convert_to_tensor(coordinates(*self.kind.grid) / 2, dtype=self.compute_dtype)
             scores = scores - ops.sum(ops.square((grid - self.pool_center) * self.pool_sharpness), axis=2)
         return ops.reshape(ops.matmul(ops.softmax(scores, axis=-1), x), (-1, self.queries * self.kind.width))
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from backends.models.attention import INITIALIZERS, Attention, Size, places
+from backends.models.attention import INITIALIZERS, Attention, Size, coordinates
 from backends.models.torch_layers import BatchNorm
 from config import Scalar
 
@@ -171,7 +171,7 @@ class AttentionBlock(nn.Module):
 
 
 class RotaryAttention(nn.Module):
-    """Softmax attention by heads, its queries and keys turned by place; (rows, positions, width) to the same.
+    """Softmax attention by heads, its queries and keys rotated by position; (rows, positions, width) to the same.
 
     The softmax is written out: scaled_dot_product_attention takes longer on CPUs at these sizes.
     """
@@ -183,11 +183,11 @@ class RotaryAttention(nn.Module):
         self.kind = attention
         for name, shape in attention.arrays().items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape), requires_grad=attention.learns(name)))
-        if attention.place:
+        if attention.position:
             pairs = attention.width // attention.heads // 2
             frequency = torch.empty(attention.heads, pairs, 2)
             self.frequency = nn.Parameter(frequency, requires_grad=attention.learns("frequency"))
-            self.register_buffer("grid", torch.tensor(places(*attention.grid), dtype=torch.float32), persistent=False)
+            self.register_buffer("grid", _grid(attention), persistent=False)
             self.grid: Tensor
         initialize(self)
 
@@ -198,8 +198,8 @@ class RotaryAttention(nn.Module):
             return value
         if self.kind.scores == "uniform":
             return value.mean(dim=1, keepdim=True)
-        turn = self._turn() if self.kind.place else None
-        query, key = (self._by_head(self._project(part, x), turn) for part in ("query", "key"))
+        rotation = self._rotation() if self.kind.position else None
+        query, key = (self._by_head(self._project(part, x), rotation) for part in ("query", "key"))
         # scaled before the product, which is larger
         scores = torch.matmul(query * query.shape[3] ** -0.5, key.transpose(2, 3))
         gathered = torch.matmul(torch.softmax(scores, dim=3), self._by_head(value))
@@ -214,25 +214,25 @@ class RotaryAttention(nn.Module):
         if kernel is not None:
             return x @ kernel if bias is None else x @ kernel + bias
         assert bias is not None
-        return bias.expand(1, x.shape[1], -1)  # by place alone: the same for every position, until it is turned
+        return bias.expand(1, x.shape[1], -1)  # by position alone: the same for every position, until it is rotated
 
-    def _turn(self) -> tuple[Tensor, Tensor]:
+    def _rotation(self) -> tuple[Tensor, Tensor]:
         """Return cosine and sine of each position's angle for each pair of channels, (positions, width / 2)."""
         angle = torch.matmul(self.grid, self.frequency.transpose(1, 2)).transpose(0, 1).flatten(1)
         return angle.cos(), angle.sin()
 
-    def _by_head(self, x: Tensor, turn: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Return (rows, heads, positions, size), perhaps turned: the first half of the channels against the second.
+    def _by_head(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Return (rows, heads, positions, size), perhaps rotated: the first half of the channels against the second.
 
         So a head has channels of both halves where its values have neighbouring ones: single-weight neurons stand in no
-        order, and halves are turned twice as fast as neighbours.
+        order, and rotating halves takes half the time that rotating neighbours does.
         """
         heads = (*x.shape[:2], self.kind.heads, -1)
-        if turn is None:
+        if rotation is None:
             return x.view(heads).transpose(1, 2)
-        (cosine, sine), (real, imaginary) = turn, x.chunk(2, dim=2)
-        turned = real * cosine - imaginary * sine, real * sine + imaginary * cosine
-        return torch.cat([part.view(heads) for part in turned], dim=3).transpose(1, 2)
+        (cosine, sine), (real, imaginary) = rotation, x.chunk(2, dim=2)
+        rotated = real * cosine - imaginary * sine, real * sine + imaginary * cosine
+        return torch.cat([part.view(heads) for part in rotated], dim=3).transpose(1, 2)
 
 
 class AttentionPooling(nn.Module):
@@ -242,27 +242,31 @@ class AttentionPooling(nn.Module):
 
     def __init__(self, attention: Attention, queries: int) -> None:
         super().__init__()
-        self.content, self.place = attention.content, attention.place
+        self.content, self.position = attention.content, attention.position
         if self.content:
             self.pool_query = nn.Parameter(torch.empty(queries, attention.width))
-        if self.place:
+        if self.position:
             self.pool_center = nn.Parameter(torch.empty(queries, 1, 2))
             self.pool_sharpness = nn.Parameter(torch.empty(queries, 1, 2))
-            self.register_buffer("grid", torch.tensor(places(*attention.grid), dtype=torch.float32), persistent=False)
+            self.register_buffer("grid", _grid(attention), persistent=False)
             self.grid: Tensor
         initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the means of all queries side by side; where nothing weighs the positions, their mean."""
-        if not self.content and not self.place:
+        if not self.content and not self.position:
             return x.mean(dim=1)
         scores = x.new_zeros(())
         if self.content:
             scores = torch.matmul(self.pool_query * x.shape[2] ** -0.5, x.transpose(1, 2))
-        if self.place:
+        if self.position:
             window = (self.grid / 2 - self.pool_center) * self.pool_sharpness
             scores = scores - window.square().sum(dim=2)
         return torch.matmul(torch.softmax(scores, dim=-1), x).flatten(1)
+
+
+def _grid(attention: Attention) -> Tensor:
+    return torch.tensor(coordinates(*attention.grid), dtype=torch.float32)
 
 
 def initialize(part: nn.Module) -> None:

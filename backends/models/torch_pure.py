@@ -98,7 +98,7 @@ class HeadPooling(nn.Module):
         size = attention.width // attention.heads
         if attention.content:
             self.pool_query = nn.Parameter(torch.empty(attention.heads, size))
-        if attention.place:
+        if attention.position:
             self.pool_place = nn.Parameter(torch.empty(attention.heads, attention.positions))
         self.pool_weight = nn.Parameter(torch.empty(attention.positions, attention.width))
         self.norm = BatchNorm(attention.width, momentum=0.1)
@@ -111,7 +111,7 @@ class HeadPooling(nn.Module):
         if self.kind.content:
             query = self.pool_query.unsqueeze(1) * self.pool_query.shape[1] ** -0.5
             scores = scores + torch.matmul(query, self._by_head(x).transpose(2, 3))
-        if self.kind.place:
+        if self.kind.position:
             scores = scores + self.pool_place.unsqueeze(1)
         pooled = torch.matmul(torch.softmax(scores, dim=3), self._by_head(value))
         rectified: Tensor = torch.relu(self.norm(pooled.flatten(1)))
