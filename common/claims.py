@@ -25,6 +25,9 @@ LUCK = 0.15
 """Points by which one published run may lie above the mean of many."""
 
 LEAST_SEEDS = 3
+CIRCUMSTANCES = ("cpu", "device", "threads", "contended")
+"""What trials must share for their times and energy to be compared."""
+
 FULL_SIZE = ("cnn", "resnet", "mlp")
 FAMILIES = {"as published": ("lightweight_",), "single-weight": ("attention_",)}
 """Lightweight networks by the beginning of their names."""
@@ -95,6 +98,12 @@ class _Measured:
     def paired(self, first: str, second: str, column: str, scale: float = 1) -> MeanInterval:
         """Return the mean over shared seeds of first - second, times `scale`."""
         return mean_interval(scale * self.trials[first][column].sub(self.trials[second][column]).dropna())
+
+    def unlike(self, first: str, second: str) -> str:
+        """Say why two architectures' times and energy cannot be compared; nothing where they can."""
+        both = pd.concat([self.trials[first], self.trials[second]])
+        differ = [name for name in CIRCUMSTANCES if both[name].nunique(dropna=False) > 1]
+        return f"trials of {first} and {second} differ in {', '.join(differ)}" if differ else ""
 
 
 def _is_variant(architecture: str) -> bool:
@@ -250,6 +259,8 @@ def _faster(measured: _Measured, members: Sequence[str], full: Sequence[str]) ->
     if not reached:
         return "-", "cannot be told", "no full-size network reached 98% on validation data with every seed"
     rival = min(reached, key=lambda name: measured.trials[name][column].mean())
+    if unlike := measured.unlike(best, rival):
+        return "-", "cannot be told", unlike
     saved = measured.paired(rival, best, column)
     return (
         f"{_text(saved, ' s')} sooner",
@@ -260,6 +271,8 @@ def _faster(measured: _Measured, members: Sequence[str], full: Sequence[str]) ->
 
 def _less_energy(measured: _Measured, members: Sequence[str], full: Sequence[str]) -> Decision:
     rival = min(full, key=lambda name: measured.trials[name]["energy_j"].mean())
+    if unlike := measured.unlike(members[0], rival):
+        return "-", "cannot be told", unlike
     saved = measured.paired(rival, members[0], "energy_j")
     methods = {
         *measured.trials[rival]["energy_method"].dropna(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+import pytest
 from test_tables import trial
 
 from common.claims import Verdict, render, verdicts
@@ -73,6 +74,15 @@ def test_what_the_interval_does_not_decide_cannot_be_told() -> None:
     assert found["smaller in memory and storage (single-weight)"].word == "fails"
     assert found["converge faster (single-weight)"].word == "fails"
     assert found["consume less energy (single-weight)"].word == "fails"
+
+
+@pytest.mark.parametrize("changes", [{"contended": True}, {"threads": 2}], ids=str)
+def test_times_and_energy_of_other_circumstances_decide_nothing(changes: dict[str, Any]) -> None:
+    found = decided(trials(*CNN), trials(*LIGHT, energy_j=1.0, fit_s_to_98=0.1, **changes))
+    for title in ("converge faster", "consume less energy"):
+        verdict = found[f"{title} (single-weight)"]
+        assert verdict.word == "cannot be told" and f"differ in {next(iter(changes))}" in verdict.why
+    assert found["the best over 98% on the test set (single-weight)"].word == "holds"
 
 
 def test_a_record_stands_until_an_interval_within_its_budget_lies_above_it() -> None:
