@@ -223,11 +223,10 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     }
     if arguments.seeds is not None:
         given["seed"] = list(range(arguments.seeds))
-    if "threads" not in given:
-        given["threads"] = [max(1, (os.cpu_count() or 1) // arguments.workers)]
+    cores = max(1, (os.cpu_count() or 1) // arguments.workers)
     # what stands on the command line was given by the user; --arch replaces all that a study names
     vocabulary = backends.vocabulary(allow_code=arguments.allow_code or arguments.arch is not None)
-    return studies.plan(studies.read(arguments.study), given, vocabulary, arguments.data_dir)
+    return studies.plan(studies.read(arguments.study), given, vocabulary, arguments.data_dir, {"threads": [cores]})
 
 
 def _options(arguments: argparse.Namespace) -> Options:

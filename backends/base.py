@@ -155,6 +155,10 @@ def needs(trial: Trial, classes: int) -> list[str]:
     return wanted + ["two_classes"] * (classes == 2)
 
 
+class Unsupported(Exception):
+    """A backend cannot express what a trial asks for, which only building its network could tell."""
+
+
 class Backend(ABC):
     """A framework behind one small interface.
 

@@ -7,7 +7,15 @@ import importlib.util
 import inspect
 from typing import Any
 
-from config import Custom, source_of
+from backends.base import Unsupported
+from config import Custom, UserError, source_of
+
+_NETWORKS = {
+    "Module": "expected a torch.nn.Module",
+    "Model": "expected a keras.Model",
+    "ClassifierMixin": "expected a scikit-learn classifier",
+}
+"""What each backend takes, by the name of its class."""
 
 
 def build(spec: Custom, input_shape: tuple[int, ...], classes: int, kind: type) -> Any:
@@ -21,18 +29,41 @@ def build(spec: Custom, input_shape: tuple[int, ...], classes: int, kind: type) 
 
     Raises
     ------
-    TypeError
-        Where the callable returns something else.
+    UserError
+        Where there is no such callable, it takes no such option, or returns no network.
+    Unsupported
+        Where it returns another framework's network.
     """
     module, _, name = spec.place.partition(":")
-    make = getattr(_imported(module, spec.place), name)
+    make = getattr(_imported(module, spec.place), name, None)
+    if not callable(make):
+        raise UserError(f"{spec.place}: {module} has no callable {name!r}")
     takes = inspect.signature(make).parameters
     known = {"input_shape": input_shape, "classes": classes}
-    made = make(**{key: value for key, value in known.items() if key in takes}, **spec.options)
-    if not isinstance(made, kind):
-        found = type(made)
-        raise TypeError(f"{spec.place} returned a {found.__module__}.{found.__qualname__}; expected a {kind.__name__}")
-    return made
+    given = {key: value for key, value in known.items() if key in takes} | spec.options
+    try:
+        inspect.signature(make).bind(**given)
+    except TypeError as error:
+        raise UserError(f"{spec.place}: {error}; it is defined as {name}{inspect.signature(make)}") from error
+    made = make(**given)
+    if isinstance(made, kind):
+        return made
+    found = f"{spec.place} returned a {type(made).__module__}.{type(made).__qualname__}; {_NETWORKS[kind.__name__]}"
+    foreign = {parent.__name__ for parent in type(made).__mro__} & set(_NETWORKS)
+    raise Unsupported(found) if foreign else UserError(found)
+
+
+def check_logits(spec: Custom, shape: tuple[int, ...], classes: int) -> None:
+    """Refuse a network whose answer to a batch has not one logit a class.
+
+    Raises
+    ------
+    UserError
+        With the shape that was found.
+    """
+    if shape[1:] != (classes,):
+        found = ", ".join(map(str, shape[1:]))
+        raise UserError(f"{spec.place}: its network returns (rows, {found}); expected (rows, {classes}), logits")
 
 
 def _imported(module: str, place: str) -> Any:

@@ -118,6 +118,7 @@ class KerasBackend(Backend):
             model = feed_forward(architecture, shape, classes)
         elif isinstance(architecture, Custom):
             model = custom.build(architecture, shape, classes, keras.Model)
+            custom.check_logits(architecture, model.output_shape, classes)
             if getattr(model.layers[-1], "activation", None) is keras.activations.softmax:
                 model.layers[
                     -1

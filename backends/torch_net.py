@@ -91,6 +91,8 @@ class TorchBackend(Backend):
             model = models.build(architecture.name, architecture.options, shape, classes)
         self._network = network
         self._model: nn.Module = model.to(self._device, self._dtype)
+        if isinstance(architecture, Custom):
+            self._check_logits(architecture)
         self._arrays = _own if isinstance(architecture, Custom) else _canonical
         self._places = {name: (tensor, permutation) for name, tensor, permutation, _ in self._arrays(model)}
         placed = {id(tensor) for tensor, _ in self._places.values()}
@@ -99,6 +101,18 @@ class TorchBackend(Backend):
             raise TypeError(f"{architecture.label}: no initializer is declared for {', '.join(missing)}")
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
+
+    def _check_logits(self, architecture: Custom) -> None:
+        images = self._tensor(np.zeros((2, *self._network.input_shape)))
+        with self._evaluating():
+            try:
+                logits = self._model(images)
+            except (RuntimeError, TypeError, ValueError) as error:
+                given = ", ".join(map(str, images.shape[1:]))
+                raise UserError(f"{architecture.place}: given inputs (rows, {given}): {error}") from error
+        custom.check_logits(architecture, tuple(logits.shape), self._network.classes)
+        if (logits >= 0).all() and torch.allclose(logits.sum(dim=1), torch.ones(2).to(logits)):
+            raise UserError(f"{architecture.place}: its network ends in a softmax; leave it out, the loss takes logits")
 
     def weight_specs(self) -> list[WeightSpec]:
         return [

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections import Counter
 
-from common.executor import profile
+from common.executor import Profiler
 from common.inputs import cut, input_shape
 from common.progress import duration
 from common.runner import Options, refusal, unfinished
@@ -30,9 +30,10 @@ def summary(plan: Plan, options: Options) -> str:
         trial for trial in unfinished(plan, run, options.retry_failed or options.overwrite) if not refusal(plan, trial)
     ]
     refused = sum(refusal(plan, trial) is not None for trial in plan.trials)
-    costs = _Costs(plan)
     firsts = plan.first_of_configuration()
-    seconds = sum(costs.seconds(trial, trial.key in firsts or options.isolate) for trial in todo) / options.workers
+    with Profiler() as profiler:
+        costs = _Costs(plan, profiler)
+        seconds = sum(costs.seconds(trial, trial.key in firsts or options.isolate) for trial in todo) / options.workers
     by_backend = ", ".join(f"{count} {name}" for name, count in Counter(trial.backend for trial in todo).items())
     return "\n".join(
         [
@@ -49,8 +50,8 @@ def summary(plan: Plan, options: Options) -> str:
 class _Costs:
     """Estimates trials of one plan; what costs a look at the data or at a framework is looked up once."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, profiler: Profiler) -> None:
+        self._plan, self._profiler = plan, profiler
         self._rows: dict[object, int] = {}
         self._flops: dict[object, float] = {}
 
@@ -79,5 +80,7 @@ class _Costs:
                 sizes = [math.prod(shape), *trial.architecture.hidden_layer_sizes, dataset.n_classes]
                 self._flops[way] = sum(2.0 * a * b for a, b in itertools.pairwise(sizes))
             else:
-                self._flops[way] = sum(layer["flops"] for layer in profile(trial, shape, dataset.n_classes))
+                self._flops[way] = sum(
+                    layer["flops"] for layer in self._profiler.layers(trial, shape, dataset.n_classes)
+                )
         return self._flops[way]

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import backends
 from backends.base import Runtime
@@ -282,20 +282,36 @@ class _Lane(threading.Thread):
         self._warm.clear()
 
 
-def profile(trial: Trial, input_shape: tuple[int, ...], classes: int) -> list[dict[str, Any]]:
-    """Return a network's layers as its backend counts them, from a process that trains nothing.
+class Profiler:
+    """Builds networks in processes that train nothing, one for each backend and runtime; a context manager."""
 
-    Raises
-    ------
-    UserError
-        Where the backend cannot build the network.
-    """
-    worker = WorkerProcess(trial.backend, runtime(trial))
-    try:
+    def __init__(self) -> None:
+        self._workers: dict[tuple[str, Runtime], WorkerProcess] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers.values():
+            worker.close()
+
+    def layers(self, trial: Trial, input_shape: tuple[int, ...], classes: int) -> list[dict[str, Any]]:
+        """Return a network's layers as its backend counts them.
+
+        Raises
+        ------
+        UserError
+            Where the backend cannot build the network.
+        """
+        way = trial.backend, runtime(trial)
+        if way not in self._workers:
+            self._workers[way] = WorkerProcess(*way)
         request = {"trial": json.loads(trial.canonical()), "input_shape": list(input_shape), "classes": classes}
-        layers: list[dict[str, Any]] = worker.ask({"profile": request}, _START_LIMIT_S)["layers"]
+        try:
+            answer = self._workers[way].ask({"profile": request}, _START_LIMIT_S)
+        except WorkerDied as death:
+            raise UserError(f"{trial.backend} could not build {trial.architecture.label}: {death}") from death
+        if "refused" in answer:
+            raise UserError(f"{trial.backend} could not build {trial.architecture.label}: {answer['refused']}")
+        layers: list[dict[str, Any]] = answer["layers"]
         return layers
-    except WorkerDied as death:
-        raise UserError(f"{trial.backend} could not build {trial.architecture.label}: {death}") from death
-    finally:
-        worker.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 import backends
 from backends.base import needs
-from common.executor import profile
+from common.executor import Profiler
 from config import Trial, UserError, expand
 
 _BYTES = 4
@@ -25,11 +25,12 @@ def text(arguments: argparse.Namespace) -> str:
         reason = capability.reason_against(needs(trial, arguments.classes))
         if reason is not None:
             raise UserError(f"{arguments.backend} cannot build {trial.architecture.label}: {reason}")
-    return "\n".join(_table(trial, arguments.input_shape, arguments.classes) for trial in trials)
+    with Profiler() as profiler:
+        return "\n".join(_table(profiler, trial, arguments.input_shape, arguments.classes) for trial in trials)
 
 
-def _table(trial: Trial, input_shape: tuple[int, ...], classes: int) -> str:
-    layers = profile(trial, input_shape, classes)
+def _table(profiler: Profiler, trial: Trial, input_shape: tuple[int, ...], classes: int) -> str:
+    layers = profiler.layers(trial, input_shape, classes)
     header = ("layer", "kind", "output", "parameters", "FLOPs", "output kB", "storage kB")
     rows = [header, *(_row(layer) for layer in layers), _total(layers)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]

@@ -11,7 +11,8 @@ from typing import Any
 import backends
 from backends.base import needs
 from common.environment import describe, in_record
-from common.executor import Job, LocalExecutor, map_trials
+from common.executor import Job, LocalExecutor, Profiler, map_trials
+from common.inputs import cut, input_shape
 from common.progress import Progress, line
 from common.store import SETTLED, Run
 from common.studies import Plan
@@ -46,11 +47,13 @@ def execute(plan: Plan, options: Options) -> Run:
     Raises
     ------
     UserError
-        Where the run's directory was begun on another machine or with other library versions.
+        Where an architecture's options make no network, or the run's directory was begun on another machine or with
+        other library versions.
     """
     run = Run(options.results / plan.run_name)
     names = {trial.backend for trial in plan.trials}
     packages = [package for name in names for package in backends.load(name).packages]
+    _check_options(plan, run, options)
     environment = describe(packages)
     run.begin(plan.description(), environment, options.overwrite)
     todo = unfinished(plan, run, options.retry_failed)
@@ -69,6 +72,24 @@ def execute(plan: Plan, options: Options) -> Run:
             run.log(line(record))
             progress.advance(line(record))
     return run
+
+
+def _check_options(plan: Plan, run: Run, options: Options) -> None:
+    """Build each network whose options the user gave once, so that a mistake in them is told before anything is written.
+
+    Only its own backend can judge an option's value, which takes a few seconds.
+    """
+    given = {trial.key for trial in plan.trials if getattr(trial.architecture, "changed", ())}
+    left = unfinished(plan, run, options.retry_failed or options.overwrite) if given else []
+    built = set()
+    with Profiler() as profiler:
+        for trial in (trial for trial in left if trial.key in given):
+            dataset = plan.datasets[trial.dataset]
+            shape = input_shape(trial, dataset, train_rows=len(cut(trial, dataset).train))
+            network = trial.backend, trial.engine, trial.architecture.label, shape
+            if network not in built and refusal(plan, trial) is None:
+                profiler.layers(trial, shape, dataset.n_classes)
+                built.add(network)
 
 
 def refusal(plan: Plan, trial: Trial) -> str | None:

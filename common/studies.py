@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -58,13 +59,13 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
 
 
-def trials(study: Study, over: Leaves, vocabulary: Vocabulary) -> list[Trial]:
+def trials(study: Study, over: Leaves, vocabulary: Vocabulary, defaults: Leaves = MappingProxyType({})) -> list[Trial]:
     """Multiply a study out into its trials, with the command line's values laid over it.
 
     A backend or engine on the command line *selects*: grids without it are left out, unless no grid has it, and then
-    it replaces what they have. Any other value replaces the study's.
+    it replaces what they have. Any other value replaces the study's. `defaults` hold where neither says anything.
     """
-    grids: list[dict[str, list[Any]]] = [dict(grid) for grid in study.leaves()]
+    grids: list[dict[str, list[Any]]] = [{**{k: [*v] for k, v in defaults.items()}, **grid} for grid in study.leaves()]
     for leaf, values in over.items():
         if leaf in ("backend", "engine"):
             chosen = [{**grid, leaf: [v for v in values if v in grid.get(leaf, ())]} for grid in grids]
@@ -126,7 +127,7 @@ class Plan:
         return set(firsts.values())
 
 
-def plan(study: Study, over: Leaves, vocabulary: Vocabulary, data_dir: str | None) -> Plan:
+def plan(study: Study, over: Leaves, vocabulary: Vocabulary, data_dir: str | None, defaults: Leaves) -> Plan:
     """Multiply a study out, read its data, and check every trial against them before anything is trained.
 
     Raises
@@ -134,7 +135,7 @@ def plan(study: Study, over: Leaves, vocabulary: Vocabulary, data_dir: str | Non
     UserError
         For a mistake in the study, on the command line, or in the data.
     """
-    found = trials(study, over, vocabulary)
+    found = trials(study, over, vocabulary, defaults)
     unknown = [name for name in study.optional_datasets if name not in SOURCES]
     if unknown:
         raise UserError(f"optional_datasets: {unknown[0]!r} is none of {', '.join(SOURCES)}")

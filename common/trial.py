@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from backends.base import Array, Backend, Diverged, Epoch, Network, Runtime, Stopping, Weights
+from backends.base import Array, Backend, Diverged, Epoch, Network, Runtime, Stopping, Unsupported, Weights
 from common.augmentation import augmented
 from common.data import Dataset
 from common.initial import epochs, initial_weights
 from common.inputs import TrialData, load_inputs
 from common.measure import PeakMemory, TrainingMeter, fenced, inference
 from common.seeding import generator
-from config import FeedForward, Trial
+from config import FeedForward, Trial, UserError
 
 Record = dict[str, Any]
 
@@ -86,6 +86,10 @@ def run_trial(trial: Trial, backend: Backend, dataset: Dataset, directory: Path,
             record |= {"status": "diverged", "error": str(error)}
         except MemoryError as error:
             record |= {"status": "out_of_memory", "error": f"MemoryError: {error}"}
+        except Unsupported as error:
+            record |= {"status": "unsupported", "error": str(error)}
+        except UserError as error:
+            record |= {"status": "failed", "error": str(error)}
         except Exception:
             record |= {"status": "failed", "error": traceback.format_exc()}
     messages = dict.fromkeys(f"{warning.category.__name__}: {warning.message}" for warning in caught)

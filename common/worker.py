@@ -101,10 +101,15 @@ def _profile(backend: Any, request: dict[str, Any]) -> dict[str, Any]:
     import dataclasses
 
     from common.trial import network_of
-    from config import Trial
+    from config import Trial, UserError
 
     trial = Trial.model_validate_json(json.dumps(request["trial"]))
-    backend.build(network_of(trial, tuple(request["input_shape"]), request["classes"]))
+    try:
+        backend.build(network_of(trial, tuple(request["input_shape"]), request["classes"]))
+    except UserError as error:
+        return {"refused": str(error)}
+    except Exception as error:  # code of the user's own may raise anything
+        return {"refused": f"{type(error).__name__}: {error}"}
     return {"layers": [dataclasses.asdict(layer) for layer in backend.layers()]}
 
 

@@ -28,6 +28,18 @@ def forest():
 
 def nothing():
     return None
+
+def five(classes):
+    from torch import nn
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
+
+def flat(classes):
+    from torch import nn
+    return nn.Linear(64, classes)
+
+def probabilities(classes):
+    from torch import nn
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes), nn.Softmax(dim=1))
 """
 FLAGS = ("--dataset", "digits", "--seeds", "1", "--split", "0.8", "--epochs", "20", "--threads", "1", "--json")
 
@@ -82,6 +94,26 @@ def test_a_study_file_runs_no_code_unless_it_may(networks: Path) -> None:
 def test_what_is_no_network_is_said(networks: Path) -> None:
     gone = compare(networks, "--backend", "torch", "--arch", "nowhere.py:net", *FLAGS)
     assert gone.returncode == 2 and "there is no file nowhere.py" in gone.stderr
-    none = compare(networks, "--backend", "torch", "--arch", "networks.py:nothing", *FLAGS)
-    assert none.returncode == 1
-    assert "returned a builtins.NoneType; expected a Module" in json.loads(none.stdout)["trials"][0]["error"]
+    wrong = {
+        "nothing": "returned a builtins.NoneType; expected a torch.nn.Module",
+        "five": "its network returns (rows, 5); expected (rows, 10), logits",
+        "flat": "networks.py:flat: given inputs (rows, 1, 8, 8): mat1 and mat2",
+        "probabilities": "ends in a softmax",
+        "nowhere": "has no callable 'nowhere'",
+    }
+    done = compare(networks, "--backend", "torch", "--arch", *(f"networks.py:{name}" for name in wrong), *FLAGS)
+    assert done.returncode == 1
+    errors = {record["architecture"]: record["error"] for record in json.loads(done.stdout)["trials"]}
+    for name, message in wrong.items():
+        assert message in errors[f"networks.py:{name}"] and "Traceback" not in errors[f"networks.py:{name}"]
+    misspelt = {"name": "custom", "place": "networks.py:torch_net", "widht": 3}
+    (networks / "mine.json").write_text(json.dumps({"question": "?", "base": {"architecture": misspelt}}))
+    done = compare(networks, "--study", "mine.json", "--allow-code", "--backend", "torch", *FLAGS)
+    assert "'widht'; it is defined as torch_net(classes, width=4)" in json.loads(done.stdout)["trials"][0]["error"]
+
+
+def test_another_frameworks_network_is_unsupported(networks: Path) -> None:
+    done = compare(networks, "--arch", "networks.py:torch_net", *FLAGS)
+    assert done.returncode == 0
+    status = {record["backend"]: record["status"] for record in json.loads(done.stdout)["trials"]}
+    assert status == {"sklearn": "unsupported", "keras": "unsupported", "torch": "ok"}

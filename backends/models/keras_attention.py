@@ -5,12 +5,12 @@ A dash in a layer's name stands where the module of the same network in PyTorch 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import keras
-import numpy as np
 from keras import layers, ops
 
 from backends.models.attention import Attention, Size, coordinates
@@ -108,7 +108,7 @@ class RotaryAttention(_OfAttention):
         rotation = self._rotation() if self.kind.position else None
         query, key = (self._by_head(self._project(part, x), rotation) for part in ("query", "key"))
         size = self.kind.width // self.kind.heads
-        scores = ops.matmul(query * np.sqrt(1 / size), ops.transpose(key, (0, 1, 3, 2)))
+        scores = ops.matmul(query * math.sqrt(1 / size), ops.transpose(key, (0, 1, 3, 2)))
         gathered = ops.matmul(ops.softmax(scores, axis=-1), self._by_head(value))
         return ops.reshape(ops.transpose(gathered, (0, 2, 1, 3)), (-1, self.kind.positions, self.kind.width))
 
@@ -158,7 +158,7 @@ class AttentionPooling(_OfAttention):
             return ops.mean(x, axis=1)
         scores: Any = 0
         if self.kind.content:
-            scores = ops.matmul(self.pool_query * np.sqrt(1 / self.kind.width), ops.transpose(x, (0, 2, 1)))
+            scores = ops.matmul(self.pool_query * math.sqrt(1 / self.kind.width), ops.transpose(x, (0, 2, 1)))
         if self.kind.position:
             grid = ops.convert_to_tensor(coordinates(*self.kind.grid) / 2, dtype=self.compute_dtype)
             scores = scores - ops.sum(ops.square((grid - self.pool_center) * self.pool_sharpness), axis=2)
