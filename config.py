@@ -221,13 +221,31 @@ _FFN_FORM = "write ffn:SIZES[:ACTIVATIONS], such as ffn:64, ffn:128-64, ffn:16x6
 
 
 def parse_architecture(text: str) -> dict[str, Any]:
-    """Turn the command line's spelling of an architecture into the fields of its specification.
+    """Turn the command line's spelling of an architecture, as tables have it, into the fields of its specification.
+
+    Options stand behind it: ``attention_2k+scores=uniform``, ``ffn:64+dropout=0.2+batch_norm``.
 
     Raises
     ------
     ValueError
         With the form to write, where a feed-forward network is misspelt.
     """
+    before, colon, after = text.rpartition(":")
+    last, *given = after.split("+")
+    options = {key: _scalar(value) if equals else True for key, equals, value in (one.partition("=") for one in given)}
+    return options | _network(before + colon + last)
+
+
+def _scalar(text: str) -> Any:
+    """Read an option's value: JSON where it is a number or true or false, or else the text itself."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, bool | int | float) else text
+
+
+def _network(text: str) -> dict[str, Any]:
     if ":" in text and text.partition(":")[0] != "ffn":
         return {"name": "custom", "place": text}
     if not text.startswith("ffn"):
@@ -498,7 +516,14 @@ def explain(error: ValidationError, model: type[Spec]) -> list[str]:
         found, message = "", item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             known = _fields(model, names[:-1])
-            message = f"is not a known field{nearest(names[-1], known)} Known: {', '.join(known)}"
+            groups = [
+                group
+                for group in ("training", "features")
+                if names == names[-1:] and group in known and names[-1] in _fields(model, [group])
+            ]
+            hint = f"; did you mean {groups[0]}.{names[-1]}?" if groups else nearest(names[-1], known)
+            written = [{"seed": "seeds"}.get(name, name) for name in known if name != "data_sha256"]
+            message = f"is not a known field{hint} Known: {', '.join(written)}"
         elif item["type"] == "too_short" and item["input"]:
             continue  # its items are wrong, not too few: they have messages of their own
         elif item["type"] == "missing":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Hashable, Sequence
@@ -185,11 +186,18 @@ def backend_label(row: pd.Series[Any]) -> str:
 
 
 def error_line(error: object) -> str:
-    """Return the one line of an error that says what happened: the first, or below a traceback the last."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] if isinstance(error, str) else []
-    if not lines:
+    """Return the one line of an error that says what happened: the first, or below a traceback the exception's.
+
+    An exception whose message goes on (Keras's do, with what matters in their second line) gives two in one.
+    """
+    lines = [line for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]
+    if not isinstance(error, str) or not lines:
         return "no message"
-    return lines[-1] if lines[0].startswith("Traceback") else lines[0]
+    if not lines[0].startswith("Traceback"):
+        return lines[0].strip()
+    traced = len(lines) - next(index for index, line in enumerate(reversed(lines)) if line.startswith("Traceback"))
+    said = [*itertools.dropwhile(lambda line: line[0].isspace(), lines[traced:])][:2]
+    return " ".join(line.strip() for line in said) or lines[-1].strip()
 
 
 def _outcomes(groups: Any) -> pd.DataFrame:

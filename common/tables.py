@@ -243,8 +243,8 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     ]
     chance = at_chance(rows)
     if chance.any():
-        notes.append("chance: test accuracy below 1.5 times that of guessing; the network did not learn, and is not "
-                     "marked best in anything.")  # fmt: skip
+        notes.append("chance: test accuracy below 1.5 times that of guessing: nothing learned yet that the test set "
+                     "shows; not marked best in anything.")  # fmt: skip
     if rows["contended"].eq(True).any():
         notes.append("† timed while other trials ran: longer than alone, and compared with nothing.")
     if rows["peak_memory_mb"].notna().any():

@@ -66,7 +66,7 @@ def notes(rows: pd.DataFrame) -> list[str]:
     for _, row in rows[rows["twin"].notna()].iterrows():
         low, high = 100 * row["worth_low"], 100 * row["worth_high"]
         verdict = "worth its parameters" if low > 0 else "worth less than nothing" if high < 0 else "worth nothing"
-        between = "" if low > 0 or high < 0 else ", which cannot be told from zero"
+        between = "" if low > 0 or high < 0 else ", which these seeds cannot tell from zero"
         said.append(
             f"{row['architecture']}: {100 * row['worth']:+.2f} points [{low:.2f}, {high:.2f}] over its closest twin of "
             f"as many parameters, {row['twin']}{between}: attention is {verdict} there."

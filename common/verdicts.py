@@ -75,12 +75,21 @@ def verdict(line: Line, first: str, second: str) -> str:
         better = first if line.favors_first else second
         text = f"{better} is better: {change}."
     else:
-        text = f"cannot be told apart: {change}{_needed(line)}."
+        alone = ""
+        if _excludes_none(line):
+            alone = f" once all figures here are judged together (Holm's p {line.adjusted_p:.2g}); of this one alone"
+        text = f"cannot be told apart{alone}: {change}{_needed(line)}."
     return text + (_further(line, first, second) if line.quantity.column == "test_accuracy" else "")
 
 
 def _nothing(line: Line) -> bool:
     return line.effect.value == (1 if line.quantity.kind == "ratio" else 0)
+
+
+def _excludes_none(line: Line) -> bool:
+    """Whether the figure's own interval, of this figure alone, leaves out that there is no difference."""
+    low, high, none = line.effect.low, line.effect.high, 1 if line.quantity.kind == "ratio" else 0
+    return low is not None and high is not None and line.adjusted_p is not None and not low <= none <= high
 
 
 def _change_in_words(line: Line) -> str:

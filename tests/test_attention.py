@@ -301,6 +301,16 @@ def test_the_twin_in_keras_is_the_same_function_with_every_option():
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.parametrize("engine", ["tensorflow", "jax"])
+def test_the_twin_in_keras_trains_in_float32_on_every_engine(engine, tmp_path):
+    flags = ["--dataset", "digits", "--split", "0.8", "--epochs", "1", "--seeds", "1", "--threads", "1", "--json"]
+    flags += ["--backend", "keras", "--engine", engine, "--arch", "attention_2k", "--results", str(tmp_path)]
+    root = Path(__file__).parent.parent
+    command = [sys.executable, "compare.py", *flags]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
 def test_torch_and_keras_have_the_same_sizes():
     for name in ("attention_2k", "attention_5k"):
         assert module("torch", name).ARCHITECTURES[name] == dict(catalog()[name].options)

@@ -127,6 +127,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[object]], tuple[str, ...]]] = {
     "unknown key of a study": (raw('{"question": "?", "baze": {}}'), ("mine.json: baze", "did you mean 'base'?")),
     "study without a question": (raw('{"base": {}}'), ("mine.json: question: is missing",)),
     "grids of a study empty": (raw('{"question": "?", "grids": []}'), ("mine.json: grids: found []", "at least 1")),
+    "field of a group": (fields(epochs=1), ("epochs: is not a known field", "did you mean training.epochs?")),
     "unknown field": (fields(trainng=1), ("trainng: is not a known field", "did you mean 'training'?")),
     "unknown setting": (
         fields(training={"lerning_rate": 0.1}),
@@ -452,6 +453,22 @@ def test_a_backend_is_a_command_of_its_own(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "to be run: 12 (12 sklearn)" in done.stdout
+
+
+def test_a_study_says_its_threads_and_a_flag_replaces_them(tmp_path: Path) -> None:
+    path = study(tmp_path, architecture="ffn:1", threads=[1, 3])
+    flags = ["--study", path, "--results", tmp_path / "results", "--dry-run"]
+    assert "to be run: 2 " in call(*flags).out
+    assert "to be run: 1 " in call(*flags, "--threads", 2).out
+
+
+def test_an_option_that_makes_no_network_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    flags = ["--backend", "torch", "--dataset", "digits", "--results", tmp_path / "results", "--threads", 1]
+    for flag in ([], ["--dry-run"]):
+        refused = call(*flags, "--arch", "attention_2k+scores=unifrom", *flag)
+        assert refused.status == 2 and "scores 'unifrom'; use one of both" in refused.err
+        assert refused.err.count("\n") == 1 and not (tmp_path / "results").exists()
 
 
 def test_flags_replace_what_the_study_says(tmp_path: Path) -> None:

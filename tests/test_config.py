@@ -174,12 +174,34 @@ ACTIVATIONS = st.sampled_from(["relu", "sigmoid", "tanh", "leaky_relu", "softplu
 def networks(draw: st.DrawFn) -> FeedForward:
     sizes = tuple(draw(st.lists(st.integers(1, 9), min_size=1, max_size=6)))
     activations = tuple(draw(ACTIVATIONS) for _ in sizes)
-    return FeedForward(hidden_layer_sizes=sizes, activations=draw(st.sampled_from([activations, activations[:1]])))
+    return FeedForward(
+        hidden_layer_sizes=sizes,
+        activations=draw(st.sampled_from([activations, activations[:1]])),
+        dropout=draw(st.sampled_from([0.0, 0.25, 1e-5])),
+        batch_norm=draw(st.booleans()),
+    )
 
 
 @given(networks())
 def test_label_reads_back_as_the_same_network(network: FeedForward) -> None:
     assert FeedForward.model_validate(parse_architecture(network.label)) == network
+
+
+@pytest.mark.parametrize("options", [{}, {"scores": "uniform"}, {"blocks": 2, "scores": "none"}], ids=str)
+def test_label_of_a_registered_network_reads_back(options: dict[str, Any]) -> None:
+    words = backends.vocabulary()
+    (trial,) = expand([{"backend": ["torch"], "architecture": [{"name": "attention_2k", **options}]}], words)
+    (again,) = expand([{"backend": ["torch"], "architecture": [trial.architecture.label]}], words)
+    assert again.architecture == trial.architecture
+
+
+def test_label_of_a_network_of_ones_own_reads_back() -> None:
+    assert parse_architecture("a+b/nets.py:net+width=3+kind=wide") == {
+        "name": "custom",
+        "place": "a+b/nets.py:net",
+        "width": 3,
+        "kind": "wide",
+    }
 
 
 @given(networks(), networks())

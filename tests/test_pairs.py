@@ -105,6 +105,16 @@ def test_what_cannot_be_told_apart_says_how_many_seeds_would_be_needed() -> None
     assert "of one pair the spread is unknown" in one
 
 
+def test_an_interval_that_leaves_out_nothing_does_not_contradict_the_verdict() -> None:
+    scores = {"sklearn": (0.95, 0.96, 0.97, 0.94, 0.95), "torch": (0.93, 0.955, 0.95, 0.936, 0.93)}
+    records = frame(*(trial(backend=name, seed=seed, test_accuracy=score)
+                      for name, values in scores.items() for seed, score in enumerate(values)))  # fmt: skip
+    # paired t: p 0.022, of 6 figures or more
+    text = " ".join(report(records, "sklearn:torch").split())
+    assert "accuracy %: cannot be told apart once all figures here are judged together (Holm's p 0." in text
+    assert "of this one alone: the difference is 1.38 points, interval [0.3" in text
+
+
 @pytest.mark.filterwarnings("error")
 def test_equal_pairs_are_said_without_nan() -> None:
     records = frame(*(trial(backend=name, seed=seed, test_accuracy=0.9 + seed / 100)

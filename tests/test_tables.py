@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from common.ranking import DEFAULT_WEIGHTS, parse_weights, rank, recommend
-from common.summary import SPEC_FIELDS, summarize
+from common.summary import SPEC_FIELDS, error_line, summarize
 from common.tables import render, render_ranking, write_tables
 from config import UserError
 
@@ -361,3 +361,20 @@ def test_recommend_speaks_for_each_backend_and_refuses_unknown_columns() -> None
     assert "Without a result: architecture ffn:64+dropout=0.2, train_share 0.6" in lines[1]
     with pytest.raises(UserError, match="did you mean 'learning_rate'"):
         recommend(summarize(records), records, "learning_rat")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("no MNIST\nhere", "no MNIST"),
+        ("Traceback (most recent call last):\n  File x\n    f()\nRuntimeError: boom", "RuntimeError: boom"),
+        (
+            "Traceback (most recent call last):\n  File x\nKeyError: 1\n\nDuring handling:\n\n"
+            "Traceback (most recent call last):\n  File y\nE: Exception encountered.\n\n\x1b[1mInput 'y'\x1b[0m\n\nkwargs",
+            "E: Exception encountered. Input 'y'",
+        ),
+        (None, "no message"),
+    ],
+)
+def test_an_error_is_said_in_the_line_that_matters(error: str | None, said: str) -> None:
+    assert error_line(error) == said

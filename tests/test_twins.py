@@ -43,7 +43,10 @@ def test_worth_is_the_mean_difference_by_seed_to_the_closest_twin() -> None:
     ("twins", "said"),
     [
         ([0.979, 0.9795, 0.981, 0.980, 0.980], "attention is worth its parameters there"),
-        ([0.979, 0.983, 0.981, 0.982, 0.981], "which cannot be told from zero: attention is worth nothing there"),
+        (
+            [0.979, 0.983, 0.981, 0.982, 0.981],
+            "which these seeds cannot tell from zero: attention is worth nothing there",
+        ),
         ([0.990, 0.991, 0.992, 0.991, 0.991], "attention is worth less than nothing there"),
     ],
 )
