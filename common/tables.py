@@ -20,6 +20,7 @@ from common.summary import (
     METRICS,
     SAME_TEST,
     at_chance,
+    backend_label,
     complete,
     error_line,
     in_order,
@@ -310,14 +311,20 @@ def _seeds_notes(rows: pd.DataFrame) -> list[str]:
 
 
 def _failure_lines(summary: pd.DataFrame) -> list[str]:
-    """List what failed or is unsupported, rows with the same backend, architecture and reason in one line."""
+    """List what failed, rows with the same backend, architecture and reason in one line; then what is unsupported."""
     bad = summary[summary["failures"].notna()].reset_index(drop=True)
-    where: dict[tuple[str, str], list[str]] = {}
-    for name, reason in zip(row_names(bad), bad["failures"], strict=True):
+    failed: dict[tuple[str, str], list[str]] = {}
+    unsupported: dict[tuple[str, str], list[str]] = {}
+    for name, (_, row) in zip(row_names(bad), bad.iterrows(), strict=True):
         head, _, more = name.partition(" (")
-        where.setdefault((head, reason), []).append(more.removesuffix(")"))
+        if row["failures"].startswith("unsupported"):
+            unsupported.setdefault((backend_label(row), row["failures"]), []).append(row["architecture"])
+        else:
+            failed.setdefault((head, row["failures"]), []).append(more.removesuffix(")"))
     lines = []
-    for (head, reason), settings in where.items():
+    for (head, reason), settings in failed.items():
         more = "; ".join(text for text in settings if text)
         lines.append(f"{head}{f' ({more})' if more else ''}: {reason}")
+    for (backend, reason), names in unsupported.items():
+        lines.append(f"{backend} {', '.join(dict.fromkeys(names))}: {reason}")
     return lines

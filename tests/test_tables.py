@@ -183,6 +183,18 @@ def test_failures_are_counted_and_their_reasons_listed() -> None:
     assert "File x" not in text and "60 s more" not in text
 
 
+def test_what_a_backend_cannot_do_is_one_line_below_what_failed() -> None:
+    images = "it is a feed-forward network and nothing else"
+    records = frame(
+        trial(seed=0),
+        *(failed("unsupported", images, backend="sklearn", architecture=name) for name in ("cnn", "resnet")),
+        failed("failed", "boom", architecture="resnet"),
+    )
+    lines = render(summarize(records), "text").splitlines()
+    bad, none = lines.index("torch resnet: failed (seed 0): boom"), f"sklearn cnn, resnet: unsupported: {images}"
+    assert bad < lines.index(none)
+
+
 def test_order_is_natural_and_independent_of_the_rows() -> None:
     records = realistic()
     shuffled = records.sample(frac=1, random_state=3)
