@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -118,6 +118,12 @@ def _sides(records: pd.DataFrame, field: str) -> pd.Series[Any]:
     return pd.Series([backend_label(row) for _, row in records.iterrows()], records.index, dtype="object")
 
 
+def _spelled_out(name: str, there: Sequence[str]) -> str:
+    """Return ``keras/jax`` for ``keras`` where that is the only engine there."""
+    engines = [backend for backend in there if backend.startswith(f"{name}/")]
+    return engines[0] if len(engines) == 1 else name
+
+
 def parse_sides(text: str, records: pd.DataFrame) -> tuple[Side, Side]:
     """Read two sides, ``sklearn:torch`` or ``ffn:64:ffn:128-64``: cut at the colon with a name of the run on each side.
 
@@ -129,8 +135,12 @@ def parse_sides(text: str, records: pd.DataFrame) -> tuple[Side, Side]:
     records = complete(records)
     known = {field: list(dict.fromkeys(_sides(records, field))) for field in ("backend", "architecture")}
     cuts = [(text[:at], text[at + 1 :]) for at, sign in enumerate(text) if sign == ":"]
-    found = [(Side(field, a), Side(field, b)) for a, b in cuts for field, there in known.items()  # type: ignore[arg-type]
-             if a != b and a in there and b in there]  # fmt: skip
+    found = []
+    for first, second in cuts:
+        for field, there in known.items():
+            a, b = _spelled_out(first, there), _spelled_out(second, there)
+            if a in there and b in there and a != b:
+                found.append((Side(field, a), Side(field, b)))  # type: ignore[arg-type]
     if len(found) == 1:
         return found[0]
     listed = "; ".join(f"{field}s: {', '.join(there) or 'none'}" for field, there in known.items())

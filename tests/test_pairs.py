@@ -60,13 +60,15 @@ def test_sides_are_cut_where_both_are_known() -> None:
     assert read("ffn:64:tanh:ffn:64") == ("ffn:64:tanh", "ffn:64")
     with pytest.raises(UserError, match="can be read as 'ffn' and '64:ffn' or 'ffn:64' and 'ffn'"):
         pairs.parse_sides("ffn:64:ffn", frame(*(trial(architecture=name) for name in ("ffn", "64:ffn", "ffn:64"))))
-    for wrong in ("keras/jx:torch", "torch", "torch:torch", "torch:ffn:64", ""):
+    for wrong in ("keras/jx:torch", "torch", "torch:torch", "torch:ffn:64", "keras:torch", ""):
         with pytest.raises(
             UserError, match="backends: keras/jax, keras/torch, torch; architectures: ffn:64, ffn:128-64"
         ):
             pairs.parse_sides(wrong, records)
     with pytest.raises(UserError, match="did you mean 'keras/jax:torch'"):
         pairs.parse_sides("keras/jx:torch", records)
+    one = frame(trial(backend="keras", engine="jax"), trial(backend="torch"))
+    assert pairs.parse_sides("keras:torch", one)[0].name == "keras/jax"
 
 
 def test_figures_are_paired_by_seed_and_agree_with_scipy() -> None:
