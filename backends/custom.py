@@ -38,13 +38,13 @@ def build(spec: Custom, input_shape: tuple[int, ...], classes: int, kind: type) 
     make = getattr(_imported(module, spec.place), name, None)
     if not callable(make):
         raise UserError(f"{spec.place}: {module} has no callable {name!r}")
-    takes = inspect.signature(make).parameters
+    signature = inspect.signature(make)
     known = {"input_shape": input_shape, "classes": classes}
-    given = {key: value for key, value in known.items() if key in takes} | spec.options
+    given = {key: value for key, value in known.items() if key in signature.parameters} | spec.options
     try:
-        inspect.signature(make).bind(**given)
+        signature.bind(**given)
     except TypeError as error:
-        raise UserError(f"{spec.place}: {error}; it is defined as {name}{inspect.signature(make)}") from error
+        raise UserError(f"{spec.place}: {error}; it is defined as {name}{signature}") from error
     made = make(**given)
     if isinstance(made, kind):
         return made

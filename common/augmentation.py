@@ -53,11 +53,16 @@ def shifted(images: Array, rng: np.random.Generator) -> Array:
         As many images of the same size and type.
     """
     rows, height, width, _ = images.shape
-    most = [max(1, side // SHIFT_PART) for side in (height, width)]
+    most = _reach(height, width)
     padded = np.pad(images, ((0, 0), *((reach, reach) for reach in most), (0, 0)))
     down, right = (rng.integers(0, 2 * reach + 1, rows) for reach in most)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
     return np.moveaxis(windows[np.arange(rows), down, right], 1, 3)
+
+
+def _reach(height: int, width: int) -> list[int]:
+    """Return by how many pixels an image moves at most, down and right."""
+    return [max(1, side // SHIFT_PART) for side in (height, width)]
 
 
 def warped(images: Array, rng: np.random.Generator) -> Array:
@@ -83,7 +88,7 @@ def warped(images: Array, rng: np.random.Generator) -> Array:
     scale = rng.uniform(1 - SCALE, 1 + SCALE, (rows, 2, 1))
     cosine, sine = np.cos(angle), np.sin(angle)
     matrices = scale * np.array([[cosine, shear - sine], [sine, cosine]]).transpose(2, 0, 1)
-    most = np.array([max(1, side // SHIFT_PART) for side in (height, width)])
+    most = np.array(_reach(height, width))
     middle = np.array([height - 1, width - 1]) / 2
     offsets = middle - matrices @ middle + rng.uniform(-most, most, (rows, 2))
     result = np.empty_like(images)

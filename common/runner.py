@@ -84,12 +84,13 @@ def _check_options(plan: Plan, run: Run, options: Options) -> None:
     built = set()
     with Profiler() as profiler:
         for trial in (trial for trial in left if trial.key in given):
+            network = trial.backend, trial.engine, trial.architecture.label, trial.dataset, trial.features
+            if network in built or refusal(plan, trial) is not None:
+                continue
             dataset = plan.datasets[trial.dataset]
             shape = input_shape(trial, dataset, train_rows=len(cut(trial, dataset).train))
-            network = trial.backend, trial.engine, trial.architecture.label, shape
-            if network not in built and refusal(plan, trial) is None:
-                profiler.layers(trial, shape, dataset.n_classes)
-                built.add(network)
+            profiler.layers(trial, shape, dataset.n_classes)
+            built.add(network)
 
 
 def refusal(plan: Plan, trial: Trial) -> str | None:

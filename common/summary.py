@@ -195,8 +195,8 @@ def error_line(error: object) -> str:
         return "no message"
     if not lines[0].startswith("Traceback"):
         return lines[0].strip()
-    traced = len(lines) - next(index for index, line in enumerate(reversed(lines)) if line.startswith("Traceback"))
-    said = [*itertools.dropwhile(lambda line: line[0].isspace(), lines[traced:])][:2]
+    last = max(index for index, line in enumerate(lines) if line.startswith("Traceback"))
+    said = [*itertools.dropwhile(lambda line: line[0].isspace(), lines[last + 1 :])][:2]
     return " ".join(line.strip() for line in said) or lines[-1].strip()
 
 

@@ -83,13 +83,19 @@ def verdict(line: Line, first: str, second: str) -> str:
 
 
 def _nothing(line: Line) -> bool:
-    return line.effect.value == (1 if line.quantity.kind == "ratio" else 0)
+    return line.effect.value == _no_difference(line)
+
+
+def _no_difference(line: Line) -> int:
+    return 1 if line.quantity.kind == "ratio" else 0
 
 
 def _excludes_none(line: Line) -> bool:
     """Whether the figure's own interval, of this figure alone, leaves out that there is no difference."""
-    low, high, none = line.effect.low, line.effect.high, 1 if line.quantity.kind == "ratio" else 0
-    return low is not None and high is not None and line.adjusted_p is not None and not low <= none <= high
+    low, high = line.effect.low, line.effect.high
+    if low is None or high is None or line.adjusted_p is None:
+        return False
+    return not low <= _no_difference(line) <= high
 
 
 def _change_in_words(line: Line) -> str:
