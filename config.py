@@ -33,6 +33,7 @@ Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "step", "cosine", "one_cycle"]
 Augmentation = Literal["none", "shift", "affine"]
 Protocol = Literal["matched", "native"]
+Loop = Literal["tuned", "idiomatic"]
 
 
 class UserError(Exception):
@@ -355,6 +356,7 @@ class Trial(Spec):
     ----------
     train_share : share of the pooled data used for training, in (0, 1), or ``"official"`` for the data set's own split.
     rows : rows of the pooled data used, drawn by class; null uses all.
+    loop : ``tuned``, the fastest training loop that the framework allows; ``idiomatic``, the one its guide shows.
     threads : threads of every library in the trial's process.
     data_sha256 : hash of the decoded data, filled in by the harness.
     """
@@ -370,7 +372,7 @@ class Trial(Spec):
     features: Features = Features()
     training: Training = Training()
     protocol: Protocol = "matched"
-    loop: Literal["tuned"] = "tuned"
+    loop: Loop = "tuned"
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     precision: Literal["float32", "float64"] = "float32"
     threads: Annotated[int, Field(ge=1, le=4096)] = 1
@@ -388,6 +390,23 @@ class Trial(Spec):
         if self.engine is not None and self.engine not in engines:
             allowed = f"use one of {', '.join(engines)}" if engines else f"{self.backend} has no engines: leave it out"
             raise ValueError(f"engine: {self.engine!r} does not go with backend {self.backend}; {allowed}")
+        return self
+
+    @model_validator(mode="after")
+    def _loop_can_be_given_its_batches(self) -> Self:
+        if self.loop != "idiomatic":
+            return self
+        if self.protocol == "matched":
+            raise ValueError(
+                "loop: 'idiomatic' needs protocol 'native': a framework's own loop shuffles for itself, and matched "
+                "dictates the batches"
+            )
+        if self.training.augmentation != "none":
+            raise ValueError("training.augmentation: loop 'idiomatic' keeps to its data; use 'none'")
+        if self.training.schedule not in ("constant", "step"):
+            raise ValueError(
+                "training.schedule: loop 'idiomatic' changes its rate between epochs alone; use 'constant' or 'step'"
+            )
         return self
 
     @property

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from config import Architecture, FeedForward, Protocol, Training, Trial
+from config import Architecture, FeedForward, Loop, Protocol, Training, Trial
 
 Array = np.ndarray
 Weights = dict[str, Array]
@@ -27,12 +27,18 @@ class Diverged(Exception):
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how precisely a backend computes; fixed for the life of its process."""
+    """Where, how precisely and by which loop a backend computes; fixed for the life of its process."""
 
     engine: str | None = None
     device: str = "cpu"
     precision: str = "float32"
     threads: int = 1
+    loop: Loop = "tuned"
+
+    @property
+    def idiomatic(self) -> bool:
+        """Whether networks are trained as the framework's guide shows."""
+        return self.loop == "idiomatic"
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,7 @@ def needs(trial: Trial, classes: int) -> list[str]:
     """Return what a trial asks of a backend, the words that :class:`Capability` answers."""
     architecture, training = trial.architecture, trial.training
     wanted = [f"architecture:{architecture.name}", f"optimizer:{training.optimizer}", f"precision:{trial.precision}"]
-    wanted += [f"device:{trial.device}"]
+    wanted += [f"device:{trial.device}"] + [f"loop:{trial.loop}"] * (trial.loop != "tuned")
     if isinstance(architecture, FeedForward):
         wanted += [f"activation:{name}" for name in dict.fromkeys(architecture.activations)]
         wanted += ["mixed_activations"] * (len(set(architecture.activations)) > 1)
@@ -223,6 +229,9 @@ class Backend(ABC):
     @abstractmethod
     def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float | None], bool]) -> None:
         """Train, one pass over `data` for each of `epochs`.
+
+        The idiomatic loop shuffles for itself: of an epoch it takes the number of rows, the first so many, and the
+        first learning rate.
 
         Parameters
         ----------

@@ -18,6 +18,8 @@ from config import Activation, Custom, FeedForward, UserError
 if TYPE_CHECKING:
     import keras
 
+    from backends import keras_fit
+
 _CHUNK = 4096
 """Rows predicted at once: bounds the memory of prediction, not its result."""
 
@@ -47,6 +49,7 @@ class KerasBackend(Backend):
                 "batch_norm",
                 "l2",
                 "label_smoothing",
+                "loop:idiomatic",
             }
             | {"early_stopping", "two_classes"}
             | {"precision:float32", "precision:float64", "device:auto", "device:cpu", "device:cuda"}
@@ -85,11 +88,12 @@ class KerasBackend(Backend):
         return variables | {"NVIDIA_TF32_OVERRIDE": "0", "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
 
     def start(self) -> None:
-        global keras
+        global keras, keras_fit
         import keras
         from keras.src.backend.common import dtypes
         from keras.src.utils import module_utils
 
+        from backends import keras_fit
         from backends.keras_loops import ENGINE, LOOP
 
         keras.config.set_floatx(self.runtime.precision)
@@ -135,11 +139,12 @@ class KerasBackend(Backend):
         training = network.training
         penalty = training.l2 * (1 if network.native else 0.5)
         self._loop = self._engine(model, self._optimizer, training.batch_size, penalty)
+        self._compiled = keras_fit.compiled(model, self._optimizer, penalty) if self.runtime.idiomatic else None
 
     def _forget(self) -> None:
         """Free the last network before Keras collects garbage: a process builds many."""
         if hasattr(self, "_loop"):
-            del self._loop, self._optimizer, self._model
+            del self._loop, self._optimizer, self._model, self._compiled
         keras.utils.clear_session()
         if self._gpu:
             self._engine.reset_peak_memory()
@@ -182,11 +187,15 @@ class KerasBackend(Backend):
             weight.assign(np.array(weights[name], weight.dtype).reshape(weight.shape))
         for slot in self._optimizer.variables:
             slot.assign(np.zeros(slot.shape, slot.dtype))
+        if self.runtime.idiomatic:
+            keras.utils.set_random_seed(self._network.seed)  # of fit's shuffling
         self._loop.reseed(self._network.seed)
 
     def prepare(self, inputs: Array, labels: Array) -> tuple[Any, Any]:
         smoothing, classes = self._network.training.label_smoothing, self._network.classes
         targets = np.eye(classes)[labels] * (1 - smoothing) + smoothing / classes
+        if self.runtime.idiomatic:
+            return inputs, targets.astype(self.runtime.precision)
         return self._tensor(inputs), self._tensor(targets)
 
     def _tensor(self, array: Array) -> Any:
@@ -194,6 +203,9 @@ class KerasBackend(Backend):
 
     def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float | None], bool]) -> None:
         inputs, targets = data
+        if self.runtime.idiomatic:
+            keras_fit.fit_by_itself(self._compiled, inputs, targets, self._network.training, epochs, on_epoch_end)
+            return
         for epoch in epochs:
             x = inputs if epoch.inputs is None else self._tensor(epoch.inputs)
             if on_epoch_end(self._loop.train_epoch((x, targets), epoch)):

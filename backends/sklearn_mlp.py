@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import math
@@ -21,8 +22,14 @@ if TYPE_CHECKING:
 
 _ACTIVATIONS: dict[Activation, str] = {"relu": "relu", "sigmoid": "logistic", "tanh": "tanh", "identity": "identity"}
 _NO_RATE = 1e-300
-_SCRATCH = ("_optimizer", "_best_coefs", "_best_intercepts", "_random_state", "loss_curve_")
+_EPOCH_END = "_update_no_improvement_count"
+"""What MLPClassifier.fit calls at the end of each epoch."""
+_SCRATCH = ("_optimizer", "_best_coefs", "_best_intercepts", "_random_state", "loss_curve_", _EPOCH_END)
 """What MLPClassifier keeps for further training, and a saved model does not need."""
+
+
+class _Ended(Exception):
+    """The harness ended a training that MLPClassifier.fit would go on with."""
 
 
 class SklearnBackend(Backend):
@@ -35,6 +42,7 @@ class SklearnBackend(Backend):
     capability = Capability(
         expresses=frozenset(
             {"architecture:ffn", "architecture:custom", "l2", "early_stopping", "optimizer:sgd", "optimizer:adam"}
+            | {"loop:idiomatic"}
             | {"precision:float32", "precision:float64", "device:auto", "device:cpu"}
             | {"schedule:step", "schedule:cosine", "schedule:one_cycle"}
             | {f"activation:{name}" for name in _ACTIVATIONS}
@@ -142,19 +150,53 @@ class SklearnBackend(Backend):
             self._model.fit(source[epoch.order], labels[epoch.order])
             on_epoch_end(None)
             return
+        try:
+            if self.runtime.idiomatic:
+                self._fit_by_itself(inputs, labels, iter(epochs), on_epoch_end)
+            else:
+                self._fit_by_epoch(inputs, labels, epochs, on_epoch_end)
+        except ValueError as error:
+            if "non-finite" in str(error):
+                raise Diverged(str(error)) from error
+            raise
+
+    def _fit_by_epoch(
+        self, inputs: Array, labels: Array, epochs: Iterable[Epoch], on_epoch_end: Callable[[float | None], bool]
+    ) -> None:
         shuffled = np.empty_like(inputs)  # kept: fresh pages every epoch would cost more than the gathering
         for epoch in epochs:
             rows = len(epoch.order)
             source = inputs if epoch.inputs is None else epoch.inputs.reshape(len(inputs), -1)
             x = np.take(source, epoch.order, axis=0, out=shuffled[:rows], mode="clip")
-            try:
-                loss = self._train_epoch(x, labels[epoch.order], epoch.learning_rates)
-            except ValueError as error:
-                if "non-finite" in str(error):
-                    raise Diverged(str(error)) from error
-                raise
-            if on_epoch_end(loss):
+            if on_epoch_end(self._train_epoch(x, labels[epoch.order], epoch.learning_rates)):
                 return
+
+    def _fit_by_itself(
+        self, inputs: Array, labels: Array, epochs: Iterator[Epoch], on_epoch_end: Callable[[float | None], bool]
+    ) -> None:
+        """Train with one call of MLPClassifier.fit, which goes on until the harness or the epochs end.
+
+        It draws its initial weights itself, from the same seed as :meth:`build` and so the same.
+        """
+        model, training, first = self._model, self._network.training, next(epochs)
+
+        def epoch_end(*_: object) -> None:
+            following = None if on_epoch_end(model.loss_) else next(epochs, None)
+            if following is None:
+                raise _Ended
+            model._optimizer.learning_rate = model._optimizer.learning_rate_init = float(following.learning_rates[0])
+
+        setattr(model, _EPOCH_END, epoch_end)
+        rows = len(first.order)
+        model.set_params(
+            learning_rate_init=float(first.learning_rates[0]),
+            alpha=training.l2,
+            batch_size=min(training.batch_size, rows),
+            max_iter=training.epochs + 1,
+            shuffle=True,
+        )
+        with contextlib.suppress(_Ended):
+            model.fit(inputs[:rows], labels[:rows])
 
     def _train_epoch(self, x: Array, y: Array, learning_rates: Array) -> float:
         training, model, total = self._network.training, self._model, 0.0

@@ -41,6 +41,7 @@ class TorchBackend(Backend):
                 "l2",
                 "label_smoothing",
                 "early_stopping",
+                "loop:idiomatic",
             }
             | {"two_classes", "precision:float32", "precision:float64", "device:auto", "device:cpu", "device:cuda"}
             | {"optimizer:sgd", "optimizer:adam", "optimizer:adamw"}
@@ -66,7 +67,7 @@ class TorchBackend(Backend):
 
         torch.set_num_threads(self.runtime.threads)
         # dead pixels' weights decay into denormal floats under Adam, which are many times slower (see design notes)
-        torch.set_flush_denormal(True)
+        torch.set_flush_denormal(not self.runtime.idiomatic)
         available = torch.cuda.is_available()
         if self.runtime.device == "cuda" and not available:
             raise UserError("device: 'cuda' was asked for, and PyTorch sees no GPU here; use --device cpu")
@@ -75,7 +76,8 @@ class TorchBackend(Backend):
 
     def settings(self) -> dict[str, Any]:
         name = torch.cuda.get_device_name() if self._device.type == "cuda" else None
-        return {"threads": torch.get_num_threads(), "device": name or "cpu", "denormals": "flushed"}
+        denormals = "kept" if self.runtime.idiomatic else "flushed"
+        return {"threads": torch.get_num_threads(), "device": name or "cpu", "denormals": denormals}
 
     def build(self, network: Network) -> None:
         architecture, shape, classes = network.architecture, network.input_shape, network.classes
@@ -145,13 +147,13 @@ class TorchBackend(Backend):
                 kept = {id(kernel) for kernel in self._kernels()}
                 others = [parameter for parameter in parameters if id(parameter) not in kept]
                 groups = [{**groups[0], "params": self._kernels()}, {"params": others, "weight_decay": 0.0}]
-        rate = training.learning_rate
+        rate, fused = training.learning_rate, None if self.runtime.idiomatic else True
         if training.optimizer == "sgd":
             momentum, nesterov = training.momentum, training.nesterov
-            return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=nesterov, fused=True)
+            return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=nesterov, fused=fused)
         kind = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
         betas = (training.beta_1, training.beta_2)
-        return kind(groups, lr=rate, betas=betas, eps=training.epsilon or _EPSILON, fused=True)
+        return kind(groups, lr=rate, betas=betas, eps=training.epsilon or _EPSILON, fused=fused)
 
     def _kernels(self) -> list[Tensor]:
         """Return the parameters that penalties and decay are for."""
@@ -163,14 +165,18 @@ class TorchBackend(Backend):
         ]
 
     def prepare(self, inputs: Array, labels: Array) -> tuple[Tensor, Tensor]:
-        return self._tensor(inputs), torch.as_tensor(labels, device=self._device)
+        device = torch.device("cpu") if self.runtime.idiomatic else self._device
+        return self._tensor(inputs, device), torch.as_tensor(labels, device=device)
 
-    def _tensor(self, inputs: Array) -> Tensor:
-        tensor = torch.as_tensor(inputs, device=self._device, dtype=self._dtype)
+    def _tensor(self, inputs: Array, device: torch.device | None = None) -> Tensor:
+        tensor = torch.as_tensor(inputs, device=device or self._device, dtype=self._dtype)
         return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor  # a view: channels last in memory
 
     def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float | None], bool]) -> None:
         inputs, labels = data
+        if self.runtime.idiomatic:
+            self._fit_as_in_the_tutorial(inputs, labels, epochs, on_epoch_end)
+            return
         # kept from epoch to epoch: a fresh buffer of the size of MNIST costs 0.3 s in page faults
         shuffled, shuffled_labels = torch.empty_like(inputs), torch.empty_like(labels)
         for epoch in epochs:
@@ -200,6 +206,29 @@ class TorchBackend(Backend):
             optimizer.step()
             total += loss.detach() * len(y[batch])  # read once an epoch: .item() here would wait for the device
         return float(total) / len(y)
+
+    def _fit_as_in_the_tutorial(
+        self, inputs: Tensor, labels: Tensor, epochs: Iterable[Epoch], on_epoch_end: Callable[[float | None], bool]
+    ) -> None:
+        """Train with a DataLoader, sample by sample into batches (PyTorch's tutorial, "Optimizing Model Parameters")."""
+        from torch.utils.data import DataLoader, TensorDataset
+
+        training = self._network.training
+        cross_entropy = nn.CrossEntropyLoss(label_smoothing=training.label_smoothing)
+        for epoch in epochs:
+            rows, total = len(epoch.order), 0.0
+            loader = DataLoader(TensorDataset(inputs[:rows], labels[:rows]), training.batch_size, shuffle=True)
+            self._model.train()
+            for group in self._optimizer.param_groups:
+                group["lr"] = float(epoch.learning_rates[0])
+            for x, y in loader:
+                loss = cross_entropy(self._model(x.to(self._device)), y.to(self._device))
+                loss.backward()
+                self._optimizer.step()
+                self._optimizer.zero_grad()
+                total += loss.item() * len(y)
+            if on_epoch_end(total / rows):
+                return
 
     def _set_rate(self, rate: float) -> None:
         """Give the optimizer its rate for the next step; if matched, in the arithmetic of scikit-learn and Keras."""

@@ -27,7 +27,7 @@ Record = dict[str, Any]
 
 def runtime(trial: Trial) -> Runtime:
     """Return where a trial's process computes."""
-    return Runtime(trial.engine, trial.device, trial.precision, trial.threads)
+    return Runtime(trial.engine, trial.device, trial.precision, trial.threads, trial.loop)
 
 
 def empty_record(trial: Trial) -> Record:

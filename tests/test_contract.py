@@ -14,7 +14,8 @@ import pytest
 import backends
 from backends.base import Runtime
 from backends.models import offered
-from tests.contract import CHECKS
+from config import Loop
+from tests.contract import CHECKS, OF_LOOPS
 
 ROOT = Path(__file__).parent.parent
 PAIRS = [(name, engine) for name in backends.names() for engine in backends.load(name).engines or ("",)]
@@ -23,7 +24,7 @@ ACTIVATIONS = ["relu", "sigmoid", "tanh", "identity", "elu", "gelu", "leaky_relu
 COMMON = {
     *("architecture:ffn", "l2", "early_stopping", "optimizer:sgd", "optimizer:adam"),
     *("precision:float32", "precision:float64", "device:auto", "device:cpu"),
-    *("schedule:step", "schedule:cosine", "schedule:one_cycle", "architecture:custom"),
+    *("schedule:step", "schedule:cosine", "schedule:one_cycle", "architecture:custom", "loop:idiomatic"),
 }
 DEEP = COMMON | {f"activation:{name}" for name in ACTIVATIONS} | {
     *("mixed_activations", "dropout", "batch_norm", "label_smoothing", "two_classes", "optimizer:adamw", "device:cuda"),
@@ -36,10 +37,10 @@ EXPECTED = {
 
 
 @functools.cache
-def outcomes(name: str, engine: str) -> dict[str, str]:
-    runtime = Runtime(engine=engine or None)
+def outcomes(name: str, engine: str, loop: Loop) -> dict[str, str]:
+    runtime = Runtime(engine=engine or None, loop=loop)
     environment = {**os.environ, **backends.load(name).environment(runtime), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.contract", name, engine]
+    command = [sys.executable, "-m", "tests.contract", name, engine, loop]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = done.stdout.splitlines()
@@ -48,10 +49,12 @@ def outcomes(name: str, engine: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize(
+    ("loop", "check"), [("tuned", check) for check in CHECKS] + [("idiomatic", check) for check in sorted(OF_LOOPS)]
+)
 @pytest.mark.parametrize(("name", "engine"), PAIRS)
-def test_contract(name: str, engine: str, check: str) -> None:
-    outcome = outcomes(name, engine)[check]
+def test_contract(name: str, engine: str, loop: Loop, check: str) -> None:
+    outcome = outcomes(name, engine, loop)[check]
     if outcome.startswith("skipped"):
         pytest.skip(outcome)
     assert outcome == "passed", outcome
@@ -59,7 +62,7 @@ def test_contract(name: str, engine: str, check: str) -> None:
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_some_backend_could_run_every_check(check: str) -> None:
-    assert any(outcomes(name, engine)[check] == "passed" for name, engine in PAIRS)
+    assert any(outcomes(name, engine, "tuned")[check] == "passed" for name, engine in PAIRS)
 
 
 @pytest.mark.parametrize("name", backends.names())
