@@ -133,7 +133,7 @@ def _run_parser() -> argparse.ArgumentParser:
     study.add_argument("--protocol", nargs="+", metavar="NAME", help="matched, native (default: matched)")
     study.add_argument("--loop", nargs="+", metavar="NAME", help="tuned, idiomatic (default: tuned)")
     study.add_argument("--device", nargs="+", metavar="NAME", help="cpu, cuda, auto (default: cpu)")
-    study.add_argument("--precision", nargs="+", metavar="NAME", help="float32, float64 (default: float32)")
+    study.add_argument("--precision", nargs="+", metavar="NAME", help="float32, float64, bfloat16 (default: float32)")
     study.add_argument("--threads", nargs="+", type=_whole, metavar="N", help="threads a trial (default: all cores)")
     how = parser.add_argument_group("how it is run")
     how.add_argument("--data-dir", metavar="DIR", help=_DATA_DIR_HELP)

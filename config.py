@@ -34,6 +34,12 @@ Schedule = Literal["constant", "step", "cosine", "one_cycle"]
 Augmentation = Literal["none", "shift", "affine"]
 Protocol = Literal["matched", "native"]
 Loop = Literal["tuned", "idiomatic"]
+Precision = Literal["float32", "float64", "bfloat16"]
+
+
+def number_format(precision: str) -> str:
+    """Return the NumPy name of the numbers that inputs and weights are kept in."""
+    return "float64" if precision == "float64" else "float32"
 
 
 class UserError(Exception):
@@ -358,6 +364,8 @@ class Trial(Spec):
     rows : rows of the pooled data used, drawn by class; null uses all.
     loop : ``tuned``, the fastest training loop that the framework allows; ``idiomatic``, the one its guide shows.
     threads : threads of every library in the trial's process.
+    precision : of weights, inputs and arithmetic; ``bfloat16`` computes products and convolutions in it, and keeps the
+        rest in float32 (automatic mixed precision).
     data_sha256 : hash of the decoded data, filled in by the harness.
     """
 
@@ -374,7 +382,7 @@ class Trial(Spec):
     protocol: Protocol = "matched"
     loop: Loop = "tuned"
     device: Literal["auto", "cpu", "cuda"] = "cpu"
-    precision: Literal["float32", "float64"] = "float32"
+    precision: Precision = "float32"
     threads: Annotated[int, Field(ge=1, le=4096)] = 1
 
     @model_validator(mode="after")

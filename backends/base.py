@@ -222,7 +222,7 @@ class Backend(ABC):
 
         Parameters
         ----------
-        inputs : (rows, *input_shape) array of the runtime's precision.
+        inputs : (rows, *input_shape) array, of float64 where that is the precision, else of float32.
         labels : (rows,) int64 in 0..classes-1.
         """
 

@@ -27,6 +27,11 @@ else:
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
 
+def _full(logits: Any) -> Any:
+    """Return logits, of bfloat16 where products are, in the format that weights are kept in."""
+    return ops.cast(logits, keras.config.floatx())
+
+
 class Loop(ABC):
     """One network's training and prediction on one engine; the static methods speak of the engine itself.
 
@@ -83,7 +88,7 @@ class Loop(ABC):
 
     def loss(self, logits: Any, targets: Any, trainable: list[Any]) -> Any:
         """Return the mean cross-entropy of a batch, with its penalty."""
-        loss = ops.mean(ops.categorical_crossentropy(targets, logits, from_logits=True))
+        loss = ops.mean(ops.categorical_crossentropy(targets, _full(logits), from_logits=True))
         for place in self.kernels if self.penalty else ():
             loss = loss + self.penalty * ops.sum(ops.square(trainable[place]))
         return loss
@@ -120,7 +125,7 @@ class TensorFlowLoop(Loop):
         self.compiled_steps = tf.function(self._steps, jit_compile=self.loops_in_xla)
         signature = [tf.TensorSpec(model.input_shape, keras.config.floatx())]
         self._probabilities = tf.function(
-            lambda inputs: tf.nn.softmax(model(inputs, training=False)), input_signature=signature
+            lambda inputs: tf.nn.softmax(_full(model(inputs, training=False))), input_signature=signature
         )
 
     @staticmethod
@@ -184,7 +189,7 @@ class JaxLoop(Loop):
         self.compiled_steps = jax.jit(self._all_steps, donate_argnums=0)
         self._compiled_step = jax.jit(self._step, donate_argnums=0)
         self._probabilities = jax.jit(
-            lambda trainable, others, inputs: jax.nn.softmax(model.stateless_call(trainable, others, inputs)[0])
+            lambda trainable, others, inputs: jax.nn.softmax(_full(model.stateless_call(trainable, others, inputs)[0]))
         )
 
     @staticmethod
@@ -311,7 +316,8 @@ class TorchLoop(Loop):
 
     def predict(self, inputs: Array) -> Array:
         with torch.inference_mode():
-            return np.asarray(ops.softmax(self.model(ops.convert_to_tensor(inputs), training=False)).cpu().numpy())
+            logits = _full(self.model(ops.convert_to_tensor(inputs), training=False))
+            return np.asarray(ops.softmax(logits).cpu().numpy())
 
 
 _LOOPS: dict[str, type[Loop]] = {"tensorflow": TensorFlowLoop, "jax": JaxLoop, "torch": TorchLoop}

@@ -13,7 +13,7 @@ import numpy as np
 from backends import custom
 from backends.base import Array, Backend, Capability, Epoch, Layer, Network, Runtime, Stopping, Weights, WeightSpec
 from backends.models import attention, module, offered
-from config import Activation, Custom, FeedForward, UserError
+from config import Activation, Custom, FeedForward, UserError, number_format
 
 if TYPE_CHECKING:
     import keras
@@ -52,7 +52,14 @@ class KerasBackend(Backend):
                 "loop:idiomatic",
             }
             | {"early_stopping", "two_classes"}
-            | {"precision:float32", "precision:float64", "device:auto", "device:cpu", "device:cuda"}
+            | {
+                "precision:float32",
+                "precision:float64",
+                "precision:bfloat16",
+                "device:auto",
+                "device:cpu",
+                "device:cuda",
+            }
             | {"optimizer:sgd", "optimizer:adam", "optimizer:adamw"}
             | {"schedule:step", "schedule:cosine", "schedule:one_cycle"}
             | {f"activation:{name}" for name in get_args(Activation)}
@@ -96,7 +103,7 @@ class KerasBackend(Backend):
         from backends import keras_fit
         from backends.keras_loops import ENGINE, LOOP
 
-        keras.config.set_floatx(self.runtime.precision)
+        keras.config.set_floatx(number_format(self.runtime.precision))
         if self.runtime.precision == "float64":
             # else Keras takes products of float64 in float32 on PyTorch and JAX
             dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
@@ -145,7 +152,10 @@ class KerasBackend(Backend):
         """Free the last network before Keras collects garbage: a process builds many."""
         if hasattr(self, "_loop"):
             del self._loop, self._optimizer, self._model, self._compiled
-        keras.utils.clear_session()
+        keras.utils.clear_session()  # and the policy with it
+        keras.config.set_dtype_policy(
+            "mixed_bfloat16" if self.runtime.precision == "bfloat16" else keras.config.floatx()
+        )
         if self._gpu:
             self._engine.reset_peak_memory()
 
@@ -195,11 +205,11 @@ class KerasBackend(Backend):
         smoothing, classes = self._network.training.label_smoothing, self._network.classes
         targets = np.eye(classes)[labels] * (1 - smoothing) + smoothing / classes
         if self.runtime.idiomatic:
-            return inputs, targets.astype(self.runtime.precision)
+            return inputs, targets.astype(number_format(self.runtime.precision))
         return self._tensor(inputs), self._tensor(targets)
 
     def _tensor(self, array: Array) -> Any:
-        return keras.ops.convert_to_tensor(np.asarray(array, self.runtime.precision))
+        return keras.ops.convert_to_tensor(np.asarray(array, number_format(self.runtime.precision)))
 
     def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float | None], bool]) -> None:
         inputs, targets = data
@@ -212,7 +222,7 @@ class KerasBackend(Backend):
                 return
 
     def predict_proba(self, inputs: Array) -> Array:
-        x = np.asarray(inputs, self.runtime.precision)
+        x = np.asarray(inputs, number_format(self.runtime.precision))
         chunks = [self._loop.predict(x[start : start + _CHUNK]) for start in range(0, max(len(x), 1), _CHUNK)]
         return np.concatenate(chunks) if len(chunks) > 1 else chunks[0]
 

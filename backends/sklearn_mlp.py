@@ -14,7 +14,7 @@ import numpy as np
 
 from backends import custom
 from backends.base import Array, Backend, Capability, Diverged, Epoch, Layer, Network, Stopping, Weights, WeightSpec
-from config import Activation, Custom, FeedForward
+from config import Activation, Custom, FeedForward, number_format
 
 if TYPE_CHECKING:
     import sklearn.base
@@ -106,7 +106,7 @@ class SklearnBackend(Backend):
         )
         # one row of zeros, at a rate that changes nothing, makes it draw its layers
         self._model.learning_rate_init = _NO_RATE
-        inputs = np.zeros((1, math.prod(network.input_shape)), self.runtime.precision)
+        inputs = np.zeros((1, math.prod(network.input_shape)), number_format(self.runtime.precision))
         self._model.partial_fit(inputs, np.zeros(1, np.int64), classes=np.arange(network.classes))
         self._model.learning_rate_init = training.learning_rate
 
@@ -134,13 +134,15 @@ class SklearnBackend(Backend):
             self._model = sklearn.base.clone(self._model)
             return
         for name, arrays, index in self._names():
-            arrays[index] = np.array(weights[name], dtype=self.runtime.precision)
+            arrays[index] = np.array(weights[name], dtype=number_format(self.runtime.precision))
         # without one, partial_fit makes a new optimizer
         self._model.__dict__.pop("_optimizer", None)
         self._model.loss_curve_ = []
 
     def prepare(self, inputs: Array, labels: Array) -> tuple[Array, Array]:
-        return np.ascontiguousarray(inputs.reshape(len(inputs), -1), dtype=self.runtime.precision), labels
+        return np.ascontiguousarray(
+            inputs.reshape(len(inputs), -1), dtype=number_format(self.runtime.precision)
+        ), labels
 
     def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float | None], bool]) -> None:
         inputs, labels = data
@@ -214,7 +216,7 @@ class SklearnBackend(Backend):
         return total / len(y)
 
     def predict_proba(self, inputs: Array) -> Array:
-        flat = inputs.reshape(len(inputs), -1).astype(self.runtime.precision, copy=False)
+        flat = inputs.reshape(len(inputs), -1).astype(number_format(self.runtime.precision), copy=False)
         found = np.asarray(self._model.predict_proba(flat))
         if found.shape[1] == self._network.classes:
             return found

@@ -13,7 +13,7 @@ import numpy as np
 from backends import custom
 from backends.base import Array, Backend, Capability, Epoch, Layer, Network, Weights, WeightSpec
 from backends.models import module, offered
-from config import Activation, Custom, FeedForward, UserError
+from config import Activation, Custom, FeedForward, UserError, number_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,15 @@ class TorchBackend(Backend):
                 "early_stopping",
                 "loop:idiomatic",
             }
-            | {"two_classes", "precision:float32", "precision:float64", "device:auto", "device:cpu", "device:cuda"}
+            | {
+                "precision:float32",
+                "precision:float64",
+                "precision:bfloat16",
+                "device:auto",
+                "device:cpu",
+                "device:cuda",
+            }
+            | {"two_classes"}
             | {"optimizer:sgd", "optimizer:adam", "optimizer:adamw"}
             | {"schedule:step", "schedule:cosine", "schedule:one_cycle"}
             | {f"activation:{name}" for name in get_args(Activation)}
@@ -72,7 +80,8 @@ class TorchBackend(Backend):
         if self.runtime.device == "cuda" and not available:
             raise UserError("device: 'cuda' was asked for, and PyTorch sees no GPU here; use --device cpu")
         self._device = torch.device("cuda" if available and self.runtime.device != "cpu" else "cpu")
-        self._dtype = torch.float64 if self.runtime.precision == "float64" else torch.float32
+        self._dtype = getattr(torch, number_format(self.runtime.precision))
+        self._autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self.runtime.precision == "bfloat16")
 
     def settings(self) -> dict[str, Any]:
         name = torch.cuda.get_device_name() if self._device.type == "cuda" else None
@@ -198,7 +207,8 @@ class TorchBackend(Backend):
         for step, rate in enumerate(learning_rates.tolist()):
             batch = slice(step * training.batch_size, (step + 1) * training.batch_size)
             self._set_rate(rate)
-            loss = cross_entropy(model(x[batch]), y[batch])
+            with self._autocast:
+                loss = cross_entropy(model(x[batch]), y[batch])
             for kernel in kernels:
                 loss = loss + 0.5 * training.l2 * kernel.square().sum()
             optimizer.zero_grad(set_to_none=True)
@@ -222,7 +232,8 @@ class TorchBackend(Backend):
             for group in self._optimizer.param_groups:
                 group["lr"] = float(epoch.learning_rates[0])
             for x, y in loader:
-                loss = cross_entropy(self._model(x.to(self._device)), y.to(self._device))
+                with self._autocast:
+                    loss = cross_entropy(self._model(x.to(self._device)), y.to(self._device))
                 loss.backward()
                 self._optimizer.step()
                 self._optimizer.zero_grad()
@@ -250,7 +261,7 @@ class TorchBackend(Backend):
     def predict_proba(self, inputs: Array) -> Array:
         with self._evaluating():
             parts = [self._tensor(inputs[start : start + _CHUNK]) for start in range(0, max(len(inputs), 1), _CHUNK)]
-            chunks = [torch.softmax(self._model(part), dim=1).cpu() for part in parts]
+            chunks = [torch.softmax(self._model(part).to(self._dtype), dim=1).cpu() for part in parts]
             return np.asarray((torch.cat(chunks) if len(chunks) > 1 else chunks[0]).numpy())
 
     @contextmanager
@@ -258,7 +269,7 @@ class TorchBackend(Backend):
         training = self._model.training
         self._model.eval()
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), self._autocast:
                 yield
         finally:
             self._model.train(training)

@@ -10,7 +10,7 @@ import numpy as np
 from backends.base import Array, Epoch
 from common.inputs import TrialData
 from common.seeding import generator
-from config import Trial
+from config import Trial, number_format
 
 SHIFT_PART = 14
 """Images move by up to one part in so many of their side (2 pixels of 28), and by 1 pixel at least."""
@@ -36,7 +36,7 @@ def augmented(plan: Iterable[Epoch], trial: Trial, images: Array, data: TrialDat
     varied = {"shift": shifted, "affine": warped}[trial.training.augmentation]
     for number, epoch in enumerate(plan):
         rng = generator("augmentation", len(images), trial.seed, number)
-        inputs = data.pipeline.transform(varied(images, rng)).astype(trial.precision, copy=False)
+        inputs = data.pipeline.transform(varied(images, rng)).astype(number_format(trial.precision), copy=False)
         yield replace(epoch, inputs=inputs)
 
 

@@ -8,7 +8,7 @@ from backends.base import Array
 from common.data import Dataset
 from common.features import FeaturePipeline
 from common.splits import Split, split
-from config import Trial
+from config import Trial, number_format
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class TrialData:
 
     Attributes
     ----------
-    inputs : (rows, *input_shape) arrays of the trial's precision.
+    inputs : (rows, *input_shape) arrays of the numbers that the trial's precision keeps.
     labels : (rows,) int64 arrays.
     indices : the rows of each part in the pooled data set.
     pipeline : what made inputs of the images, fitted on the training rows.
@@ -66,7 +66,7 @@ def load_inputs(trial: Trial, dataset: Dataset) -> TrialData:
     pipeline = _pipeline(trial, dataset).fit(dataset.images[indices.train])
     return TrialData(
         inputs={
-            name: pipeline.transform(dataset.images[rows]).astype(trial.precision, copy=False)
+            name: pipeline.transform(dataset.images[rows]).astype(number_format(trial.precision), copy=False)
             for name, rows in parts.items()
         },
         labels={name: dataset.labels[rows] for name, rows in parts.items()},

@@ -1,4 +1,4 @@
-"""The checks every backend must pass, run in a process of the backend's own: ``python -m tests.contract BACKEND ENGINE``.
+"""The checks every backend must pass, run in a process of the backend's own: ``python -m tests.contract BACKEND ENGINE WAY``.
 
 Each function named ``check_*`` is one check. It raises AssertionError where the backend breaks the contract, and Skip
 where the backend says, through its capability, that the check is not for it.
@@ -158,6 +158,20 @@ def check_forward_pass_equals_numpy(backend: Backend) -> None:
         assert np.allclose(backend.predict_proba(inputs), expected, atol=STABLE), name
         checked += 1
     assert checked >= 4
+
+
+def check_products_are_as_precise_as_asked_for(backend: Backend) -> None:
+    inputs, _ = digits(200)
+    weights = built(backend, replace(DIGITS, architecture=FeedForward(hidden_layer_sizes=(16,))))
+    assert all(array.dtype == np.float32 for array in backend.get_weights().values())
+    hidden = np.maximum(inputs.reshape(200, -1) @ weights["hidden_0/kernel"] + weights["hidden_0/bias"], 0)
+    powers = np.exp(hidden @ weights["logits/kernel"] + weights["logits/bias"])
+    found = backend.predict_proba(inputs)
+    off = np.abs(found / (powers / powers.sum(axis=1, keepdims=True)) - 1).max()
+    assert found.dtype == np.float32
+    # a bfloat16 has 8 bits, a float32 24
+    low, high = (1e-3, 0.1) if backend.runtime.precision == "bfloat16" else (0, 1e-5)
+    assert low <= off < high, off
 
 
 def check_learns_digits(backend: Backend) -> None:
@@ -355,28 +369,32 @@ def check_every_trial_is_fenced(backend: Backend) -> None:
 
 
 CHECKS = {name: value for name, value in sorted(globals().items()) if name.startswith("check_")}
-OF_LOOPS = {
-    "check_learns_digits",
-    "check_same_seed_gives_same_bits",
-    "check_each_epochs_learning_rate_is_followed",
-    "check_training_ends_where_it_is_told",
-    "check_save_and_load_give_equal_predictions",
-    "check_every_trial_is_fenced",
-}
-"""The checks for loops that shuffle for themselves."""
+WAYS: dict[str, tuple[dict[str, Any], list[str]]] = {"": ({}, list(CHECKS))}
+WAYS["idiomatic"] = (
+    {"loop": "idiomatic"},
+    [
+        "check_learns_digits",
+        "check_same_seed_gives_same_bits",
+        "check_each_epochs_learning_rate_is_followed",
+        "check_training_ends_where_it_is_told",
+        "check_save_and_load_give_equal_predictions",
+        "check_every_trial_is_fenced",
+    ],
+)
+WAYS["bfloat16"] = ({"precision": "bfloat16"}, ["check_learns_digits", "check_products_are_as_precise_as_asked_for"])
+"""By name, other runtimes than the default, and the checks that concern them."""
 
 
 def main() -> None:
     """Run every check and print the outcomes as one JSON object."""
-    name, engine, loop = sys.argv[1], sys.argv[2] or None, sys.argv[3]
-    backend = backends.load(name)(Runtime(engine=engine, threads=1, loop=loop))
+    name, engine, way = sys.argv[1:]
+    runtime, checks = WAYS[way]
+    backend = backends.load(name)(Runtime(engine=engine or None, threads=1, **runtime))
     backend.start()
     outcomes = {}
-    for check, run in CHECKS.items():
-        if backend.runtime.idiomatic and check not in OF_LOOPS:
-            continue
+    for check in checks:
         try:
-            run(backend)
+            CHECKS[check](backend)
             outcomes[check] = "passed"
         except Skip as reason:
             outcomes[check] = f"skipped: {reason}"

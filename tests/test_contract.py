@@ -14,8 +14,7 @@ import pytest
 import backends
 from backends.base import Runtime
 from backends.models import offered
-from config import Loop
-from tests.contract import CHECKS, OF_LOOPS
+from tests.contract import CHECKS, WAYS
 
 ROOT = Path(__file__).parent.parent
 PAIRS = [(name, engine) for name in backends.names() for engine in backends.load(name).engines or ("",)]
@@ -27,6 +26,7 @@ COMMON = {
     *("schedule:step", "schedule:cosine", "schedule:one_cycle", "architecture:custom", "loop:idiomatic"),
 }
 DEEP = COMMON | {f"activation:{name}" for name in ACTIVATIONS} | {
+    "precision:bfloat16",
     *("mixed_activations", "dropout", "batch_norm", "label_smoothing", "two_classes", "optimizer:adamw", "device:cuda"),
 }  # fmt: skip
 EXPECTED = {
@@ -37,10 +37,10 @@ EXPECTED = {
 
 
 @functools.cache
-def outcomes(name: str, engine: str, loop: Loop) -> dict[str, str]:
-    runtime = Runtime(engine=engine or None, loop=loop)
+def outcomes(name: str, engine: str, way: str) -> dict[str, str]:
+    runtime = Runtime(engine=engine or None, **WAYS[way][0])
     environment = {**os.environ, **backends.load(name).environment(runtime), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.contract", name, engine, loop]
+    command = [sys.executable, "-m", "tests.contract", name, engine, way]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = done.stdout.splitlines()
@@ -49,12 +49,13 @@ def outcomes(name: str, engine: str, loop: Loop) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("loop", "check"), [("tuned", check) for check in CHECKS] + [("idiomatic", check) for check in sorted(OF_LOOPS)]
-)
+@pytest.mark.parametrize(("way", "check"), [(way, check) for way, (_, checks) in WAYS.items() for check in checks])
 @pytest.mark.parametrize(("name", "engine"), PAIRS)
-def test_contract(name: str, engine: str, loop: Loop, check: str) -> None:
-    outcome = outcomes(name, engine, loop)[check]
+def test_contract(name: str, engine: str, way: str, check: str) -> None:
+    asked = [f"{kind}:{value}" for kind, value in WAYS[way][0].items()]
+    if reason := backends.load(name).capability.reason_against(asked):
+        pytest.skip(reason)
+    outcome = outcomes(name, engine, way)[check]
     if outcome.startswith("skipped"):
         pytest.skip(outcome)
     assert outcome == "passed", outcome
@@ -62,7 +63,7 @@ def test_contract(name: str, engine: str, loop: Loop, check: str) -> None:
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_some_backend_could_run_every_check(check: str) -> None:
-    assert any(outcomes(name, engine, "tuned")[check] == "passed" for name, engine in PAIRS)
+    assert any(outcomes(name, engine, "")[check] == "passed" for name, engine in PAIRS)
 
 
 @pytest.mark.parametrize("name", backends.names())
