@@ -69,11 +69,6 @@ class TrainingMeter:
         else:
             self.joules += after - before
 
-    @property
-    def fit_s(self) -> float:
-        """Wall seconds of all epochs."""
-        return sum(self.epoch_s)
-
     def energy(self) -> tuple[float, str]:
         """Return joules and how they were found: read from RAPL, or CPU seconds times an assumed power."""
         if self.joules is not None:

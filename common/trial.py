@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 import traceback
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from backends.base import Array, Backend, Diverged, Epoch, Network, Runtime, Stopping, Unsupported, Weights
+from backends.base import Array, Backend, Diverged, Epoch, Network, Runtime, Unsupported, Weights
 from common.augmentation import augmented
+from common.course import LEVELS, Course, scores
 from common.data import Dataset
 from common.initial import epochs, initial_weights
 from common.inputs import TrialData, load_inputs
@@ -40,9 +40,6 @@ def empty_record(trial: Trial) -> Record:
         "spec": json.loads(trial.canonical()),
     }
 
-
-LEVELS = (97, 98, 99)
-"""Validation accuracies, in percent, to which the training is timed."""
 
 FIGURES = (
     *("status", "error", "contended", "n_train", "n_val", "n_test", "n_classes", "parameters", "flops_per_sample"),
@@ -137,9 +134,11 @@ def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fres
     record["first_step_s"] = _first_step(trial, backend, prepared, len(data.labels["train"]))
     backend.set_weights(initial)
 
-    training = _Fit(trial, backend, data)
-    training.run(prepared, dataset.images)
-    record |= training.figures()
+    course = Course.of(trial, backend)
+    training = _Fit(backend, data, course)
+    training.run(trial, prepared, dataset.images)
+    joules, method = training.meter.energy()
+    record |= {**course.figures(), "cpu_s": training.meter.cpu_s, "energy_j": joules, "energy_method": method}
     with fenced(backend.synchronise) as clock:
         probabilities = backend.predict_proba(data.inputs["test"])
         record |= {f"test_{name}": value for name, value in scores(data.labels["test"], probabilities).items()}
@@ -153,7 +152,7 @@ def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fres
     record["device_memory_mb"] = backend.device_memory_mb()
     with fenced(backend.synchronise) as clock:
         record |= _size(backend, directory)
-        _write_artefacts(directory, training.history, data, probabilities)
+        _write_artefacts(directory, course.history, data, probabilities)
     record["save_s"] = clock.seconds
 
 
@@ -180,117 +179,28 @@ def _first_step(trial: Trial, backend: Backend, prepared: Any, rows: int) -> flo
 class _Fit:
     """One training: the clock runs while the backend trains, and stands still while the harness evaluates."""
 
-    trial: Trial
     backend: Backend
     data: TrialData
-    history: dict[str, list[Any]] = field(default_factory=dict)
+    course: Course
     evaluate_s: float = 0.0
-    best: Weights | None = None
 
-    def run(self, prepared: Any, images: Array) -> None:
+    def run(self, trial: Trial, prepared: Any, images: Array) -> None:
         self.meter = TrainingMeter(self.backend.synchronise)
-        plan = epochs(self.trial.training, len(self.data.labels["train"]), self.trial.seed)
-        plan = augmented(plan, self.trial, images, self.data)
+        plan = epochs(trial.training, len(self.data.labels["train"]), trial.seed)
+        plan = augmented(plan, trial, images, self.data)
         self.meter.resume()
         self.backend.fit(prepared, plan, self._epoch_end)
-        if self.best is not None and self.stopping.restore_best:
-            self.backend.set_weights(self.best)
+        if self.course.best is not None:
+            self.backend.set_weights(self.course.best)
 
     def _epoch_end(self, train_loss: float | None) -> bool:
         self.meter.pause()
         with fenced(self.backend.synchronise) as clock:
             found = scores(self.data.labels["validation"], self.backend.predict_proba(self.data.inputs["validation"]))
         self.evaluate_s += clock.seconds
-        figures = {"train_loss": train_loss, "epoch_s": self.meter.epoch_s[-1]}
-        for name, value in {**figures, "val_accuracy": found["accuracy"], "val_log_loss": found["log_loss"]}.items():
-            self.history.setdefault(name, []).append(value)
-        if train_loss is not None and not math.isfinite(train_loss):
-            raise Diverged(f"the training loss was {train_loss} in epoch {self.epoch}")
-        stop = self._out_of_patience()
+        over = self.course.epoch_end(train_loss, self.meter.epoch_s[-1], found, self.backend.get_weights)
         self.meter.resume()
-        return stop
-
-    @property
-    def stopping(self) -> Stopping:
-        """The rule of early stopping: the same for every framework, or in the native protocol its own."""
-        return self.backend.stopping if self.trial.protocol == "native" else Stopping()
-
-    def _out_of_patience(self) -> bool:
-        """Decide early stopping, from validation figures alone."""
-        patience = self.trial.training.early_stopping_patience
-        if patience is None:
-            return False
-        if self.best_epoch == self.epoch and self.stopping.restore_best:
-            self.best = self.backend.get_weights()
-        return self.epoch - self.best_epoch >= patience
-
-    @property
-    def epoch(self) -> int:
-        """The last finished epoch, counted from 1."""
-        return len(self.history["train_loss"])
-
-    @property
-    def best_epoch(self) -> int:
-        """The best epoch so far by the rule of early stopping, counted from 1; without it, the last."""
-        if self.trial.training.early_stopping_patience is None:
-            return self.epoch
-        sign = 1 if self.stopping.monitor == "val_accuracy" else -1
-        values = [sign * value for value in self.history[self.stopping.monitor]]
-        best = 0
-        for number, value in enumerate(values):
-            if value > values[best] + self.stopping.least:
-                best = number
-        return best + 1
-
-    @property
-    def final_epoch(self) -> int:
-        """The epoch whose weights are the result, counted from 1."""
-        return self.best_epoch if self.stopping.restore_best else self.epoch
-
-    def figures(self) -> Record:
-        """Return what the record says of the training."""
-        index = self.final_epoch - 1
-        joules, method = self.meter.energy()
-        return {
-            **{name: self.history[name][index] for name in ("train_loss", "val_accuracy", "val_log_loss")},
-            "epochs": len(self.meter.epoch_s),
-            "best_epoch": self.final_epoch,
-            "fit_s": self.meter.fit_s,
-            "epoch_s": statistics.median(self.meter.epoch_s),
-            "cpu_s": self.meter.cpu_s,
-            "energy_j": joules,
-            "energy_method": method,
-            **self._reached(),
-        }
-
-    def _reached(self) -> Record:
-        """Return epochs and seconds of training until the validation accuracy first was at each level."""
-        found: Record = {}
-        for level in LEVELS:
-            passed = [number for number, value in enumerate(self.history["val_accuracy"], 1) if value >= level / 100]
-            found[f"epochs_to_{level}"] = passed[0] if passed else None
-            found[f"fit_s_to_{level}"] = sum(self.meter.epoch_s[: passed[0]]) if passed else None
-        return found
-
-
-def scores(labels: Array, probabilities: Array) -> dict[str, float]:
-    """Score class probabilities, (rows, classes), against labels, (rows,); macro averages count an absent class as 0."""
-    from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_support
-
-    predicted, classes = probabilities.argmax(axis=1), probabilities.shape[1]
-    finite = np.nan_to_num(probabilities.astype(np.float64), nan=1 / classes)
-    # float32 sums to 1 only to 1e-7, which log_loss would warn of
-    normalized = finite / finite.sum(axis=1, keepdims=True)
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        labels, predicted, labels=range(classes), average="macro", zero_division=0
-    )
-    return {
-        "accuracy": float(accuracy_score(labels, predicted)),
-        "precision_macro": float(precision),
-        "recall_macro": float(recall),
-        "f1_macro": float(f1),
-        "log_loss": float(log_loss(labels, normalized, labels=range(classes))),
-    }
+        return over
 
 
 def _untrained(backend: Backend, initial: Weights) -> tuple[list[str], int]:
