@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-_EPSILON = 1e-8
+    from backends.torch_optim import Optimizer
+
 _CHUNK = 4096
 """Rows predicted at once: bounds the memory of prediction, not its result."""
 
@@ -69,9 +69,11 @@ class TorchBackend(Backend):
     }
 
     def start(self) -> None:
-        global torch, nn
+        global torch, nn, Optimizer
         import torch
         from torch import nn
+
+        from backends.torch_optim import Optimizer
 
         torch.set_num_threads(self.runtime.threads)
         # dead pixels' weights decay into denormal floats under Adam, which are many times slower (see design notes)
@@ -143,26 +145,13 @@ class TorchBackend(Backend):
             for name, (tensor, permutation) in self._places.items():
                 _permuted(tensor, permutation).copy_(torch.as_tensor(weights[name]))
         self._optimizer = self._make_optimizer()
-        self._step = 0
         torch.manual_seed(self._network.seed)
 
-    def _make_optimizer(self) -> torch.optim.Optimizer:
-        training, native = self._network.training, self._network.native
-        parameters = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
-        groups: list[dict[str, Any]] = [{"params": parameters, "weight_decay": training.l2 if native else 0.0}]
-        if training.weight_decay:
-            groups[0]["weight_decay"] = training.weight_decay
-            if not native:
-                kept = {id(kernel) for kernel in self._kernels()}
-                others = [parameter for parameter in parameters if id(parameter) not in kept]
-                groups = [{**groups[0], "params": self._kernels()}, {"params": others, "weight_decay": 0.0}]
-        rate, fused = training.learning_rate, None if self.runtime.idiomatic else True
-        if training.optimizer == "sgd":
-            momentum, nesterov = training.momentum, training.nesterov
-            return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=nesterov, fused=fused)
-        kind = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
-        betas = (training.beta_1, training.beta_2)
-        return kind(groups, lr=rate, betas=betas, eps=training.epsilon or _EPSILON, fused=fused)
+    def _make_optimizer(self) -> Optimizer:
+        kernels = self._kernels()
+        kept = {id(kernel) for kernel in kernels}
+        others = [one for one in self._model.parameters() if one.requires_grad and id(one) not in kept]
+        return Optimizer(self._network.training, kernels, others, self._network.native, not self.runtime.idiomatic)
 
     def _kernels(self) -> list[Tensor]:
         """Return the parameters that penalties and decay are for."""
@@ -206,14 +195,12 @@ class TorchBackend(Backend):
         total = torch.zeros((), device=self._device, dtype=torch.float64)
         for step, rate in enumerate(learning_rates.tolist()):
             batch = slice(step * training.batch_size, (step + 1) * training.batch_size)
-            self._set_rate(rate)
             with self._autocast:
                 loss = cross_entropy(model(x[batch]), y[batch])
             for kernel in kernels:
                 loss = loss + 0.5 * training.l2 * kernel.square().sum()
-            optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            optimizer.step()
+            optimizer.step(rate)
             total += loss.detach() * len(y[batch])  # read once an epoch: .item() here would wait for the device
         return float(total) / len(y)
 
@@ -226,37 +213,17 @@ class TorchBackend(Backend):
         training = self._network.training
         cross_entropy = nn.CrossEntropyLoss(label_smoothing=training.label_smoothing)
         for epoch in epochs:
-            rows, total = len(epoch.order), 0.0
+            rows, rate, total = len(epoch.order), float(epoch.learning_rates[0]), 0.0
             loader = DataLoader(TensorDataset(inputs[:rows], labels[:rows]), training.batch_size, shuffle=True)
             self._model.train()
-            for group in self._optimizer.param_groups:
-                group["lr"] = float(epoch.learning_rates[0])
             for x, y in loader:
                 with self._autocast:
                     loss = cross_entropy(self._model(x.to(self._device)), y.to(self._device))
                 loss.backward()
-                self._optimizer.step()
-                self._optimizer.zero_grad()
+                self._optimizer.step(rate)
                 total += loss.item() * len(y)
             if on_epoch_end(total / rows):
                 return
-
-    def _set_rate(self, rate: float) -> None:
-        """Give the optimizer its rate for the next step; if matched, in the arithmetic of scikit-learn and Keras."""
-        self._step += 1
-        training = self._network.training
-        for group in self._optimizer.param_groups:
-            if self._network.native:
-                pass
-            elif training.optimizer != "sgd":
-                # PyTorch adds epsilon after correcting the second moment's bias, the others before
-                epsilon = training.epsilon or _EPSILON
-                group["eps"] = epsilon / math.sqrt(1 - training.beta_2**self._step)
-            elif training.momentum and self._step > 1 and rate != group["lr"] and rate:
-                # PyTorch's velocity leaves out the rate, the others' holds it: under a changing rate they part
-                for parameter in group["params"]:
-                    self._optimizer.state[parameter]["momentum_buffer"].mul_(group["lr"] / rate)
-            group["lr"] = rate
 
     def predict_proba(self, inputs: Array) -> Array:
         with self._evaluating():
