@@ -7,7 +7,7 @@ the harness does that once, for all of them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -161,6 +161,15 @@ def needs(trial: Trial, classes: int) -> list[str]:
     return wanted + ["two_classes"] * (classes == 2)
 
 
+def needs_of_many(trial: Trial) -> list[str]:
+    """Return what a trial asks of a backend that is to train it together with others, beside :func:`needs`."""
+    architecture = trial.architecture
+    wanted = [f"many:{architecture.name}"]
+    if isinstance(architecture, FeedForward):
+        wanted += ["many_dropout"] * (architecture.dropout > 0) + ["many_batch_norm"] * architecture.batch_norm
+    return wanted
+
+
 class Unsupported(Exception):
     """A backend cannot express what a trial asks for, which only building its network could tell."""
 
@@ -244,6 +253,29 @@ class Backend(ABC):
         Diverged
             Where the framework itself refuses to go on with non-finite numbers.
         """
+
+    def fit_many(
+        self,
+        networks: Sequence[Network],
+        weights: Sequence[Weights],
+        data: Any,
+        epochs: Iterable[Sequence[Epoch]],
+        on_epoch_end: Callable[[list[float], Callable[[int], Weights]], bool],
+    ) -> None:
+        """Train many networks as one program, each as :meth:`fit` would alone but for rounding.
+
+        Only for networks that the capability says so of; see :func:`needs_of_many`.
+
+        Parameters
+        ----------
+        networks : alike but for seeds, hidden layer sizes and learning rates; those of one rate stand together.
+        weights : what each begins with.
+        data : what :meth:`prepare` returned; each network trains on rows of its own.
+        epochs : an epoch of each network; all of one number of rows.
+        on_epoch_end : called with each network's mean loss, and what gives a copy of a network's weights by its place;
+            training ends where it returns True.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def predict_proba(self, inputs: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -42,6 +42,7 @@ class TorchBackend(Backend):
                 "label_smoothing",
                 "early_stopping",
                 "loop:idiomatic",
+                "many:ffn",
             }
             | {
                 "precision:float32",
@@ -203,6 +204,24 @@ class TorchBackend(Backend):
             optimizer.step(rate)
             total += loss.detach() * len(y[batch])  # read once an epoch: .item() here would wait for the device
         return float(total) / len(y)
+
+    def fit_many(
+        self,
+        networks: Sequence[Network],
+        weights: Sequence[Weights],
+        data: Any,
+        epochs: Iterable[Sequence[Epoch]],
+        on_epoch_end: Callable[[list[float], Callable[[int], Weights]], bool],
+    ) -> None:
+        from backends.torch_many import Stack
+
+        inputs, labels = data
+        # as Flatten does it; in memory the channels are last, so that nothing is copied
+        vectors = (inputs.permute(0, 2, 3, 1) if inputs.ndim == 4 else inputs).flatten(1)
+        stack = Stack(networks, weights, self._device, self._dtype)
+        for several in epochs:
+            if on_epoch_end(stack.train_epoch(vectors, labels, several), stack.weights):
+                return
 
     def _fit_as_in_the_tutorial(
         self, inputs: Tensor, labels: Tensor, epochs: Iterable[Epoch], on_epoch_end: Callable[[float | None], bool]

@@ -11,7 +11,7 @@ from torch import nn
 from backends.models.torch_layers import BatchNorm, Flatten
 from config import Activation, FeedForward
 
-_ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
+ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
@@ -38,7 +38,7 @@ def feed_forward(spec: FeedForward, input_shape: tuple[int, ...], classes: int, 
         parts[f"hidden_{number}"] = nn.Linear(width, size)
         if spec.batch_norm:
             parts[f"batch_norm_{number}"] = nn.BatchNorm1d(size) if native else BatchNorm(size)
-        parts[f"activation_{number}"] = _ACTIVATIONS[activation]()
+        parts[f"activation_{number}"] = ACTIVATIONS[activation]()
         if spec.dropout:
             parts[f"dropout_{number}"] = nn.Dropout(spec.dropout)
         width = size
