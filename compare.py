@@ -139,6 +139,7 @@ def _run_parser() -> argparse.ArgumentParser:
     how.add_argument("--data-dir", metavar="DIR", help=_DATA_DIR_HELP)
     how.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     how.add_argument("--workers", type=_positive, default=1, metavar="N", help="trials side by side (marked contended)")
+    how.add_argument("--batch-trials", type=_positive, default=1, metavar="N", help="train up to N networks as one")
     how.add_argument("--timeout", type=_seconds, metavar="S", help="seconds a trial may take")
     how.add_argument("--isolate", action="store_true", help="every trial in a process of its own")
     how.add_argument("--dry-run", action="store_true", help="print the number of trials and the time they may take")
@@ -238,6 +239,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         workers=arguments.workers,
         timeout_s=arguments.timeout,
         isolate=arguments.isolate,
+        batch_trials=arguments.batch_trials,
         retry_failed=arguments.retry_failed,
         overwrite=arguments.overwrite,
         quiet=arguments.quiet or arguments.json,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
@@ -35,18 +36,24 @@ _TIMED = ("data_s", "build_s", "first_step_s", "fit_s", "evaluate_s", "save_s")
 
 @dataclass(frozen=True)
 class Job:
-    """A trial to run, where its artefacts go, and whether it needs a process that has run nothing before."""
+    """Trials to run, one or several that are trained together, all of one backend and runtime.
 
-    trial: Trial
-    directory: Path
-    fresh: bool
+    Attributes
+    ----------
+    directories : where the artefacts of each go.
+    fresh : whether it needs a process that has run nothing before.
+    """
+
+    trials: Sequence[Trial]
+    directories: Sequence[Path]
+    fresh: bool = False
 
 
 class Executor(Protocol):
     """Anything that runs jobs somewhere and yields their records as they finish."""
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Record]:
-        """Yield one record a job, in any order."""
+        """Yield one record a trial, in any order."""
         ...
 
 
@@ -55,7 +62,7 @@ def map_trials(jobs: Sequence[Job], executor: Executor) -> Iterator[Record]:
 
     Yields
     ------
-    One record a job, as they finish; a trial's failure is in its record, never raised.
+    One record a trial, as they finish; a trial's failure is in its record, never raised.
     """
     yield from executor.run(jobs)
 
@@ -190,11 +197,11 @@ class LocalExecutor:
         try:
             for lane in self._lanes:
                 lane.start()
-            for _ in jobs:
+            for _ in itertools.chain(*(job.trials for job in jobs)):
                 result = finished.get()
                 if isinstance(result, BaseException):
                     raise result
-                yield {**result, "contended": self.workers > 1}
+                yield {**result, "contended": self.workers > 1 or result["batched"] is not None}
         finally:
             waiting.clear()
             for lane in self._lanes:
@@ -219,56 +226,61 @@ class _Lane(threading.Thread):
             except IndexError:
                 return
             try:
-                self._finished.put(self._run(job))
+                for record in self._run(job):
+                    self._finished.put(record)
             except BaseException as error:  # raised again where the records are read
                 self._finished.put(error)
                 return
 
-    def _run(self, job: Job) -> Record:
+    def _run(self, job: Job) -> list[Record]:
         alone = job.fresh or self._executor.isolate
-        place = (job.trial.backend, runtime(job.trial))
+        place = (job.trials[0].backend, runtime(job.trials[0]))
         worker: WorkerProcess | None = None
-        shutil.rmtree(job.directory, ignore_errors=True)
-        job.directory.mkdir(parents=True)
+        for directory in job.directories:
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir(parents=True)
         try:
             worker = (None if alone else self._warm.pop(place, None)) or WorkerProcess(*place)
             self._current = worker
             if self._ended:  # while it started, when it could not be seen yet
                 raise WorkerDied("failed", "the run was ended")
-            record = self._ask(worker, job, alone)
+            records = self._ask(worker, job, alone)
         except WorkerDied as death:
             if worker is not None:
                 worker.close()
-            return {**empty_record(job.trial), "status": death.status, "error": str(death)}
-        if alone or self._spent(worker, place, record):
+            return [{**empty_record(trial), "status": death.status, "error": str(death)} for trial in job.trials]
+        if alone or self._spent(worker, place, records):
             worker.close()
         else:
             self._warm[place] = worker
         self._current = None
-        return record
+        return records
 
-    def _ask(self, worker: WorkerProcess, job: Job, alone: bool) -> Record:
+    def _ask(self, worker: WorkerProcess, job: Job, alone: bool) -> list[Record]:
+        dataset = job.trials[0].dataset
         request = {
-            "trial": json.loads(job.trial.canonical()),
-            "directory": str(job.directory),
-            "source": self._executor.sources.get(job.trial.dataset, job.trial.dataset),
+            "trials": [json.loads(trial.canonical()) for trial in job.trials],
+            "directories": [str(directory) for directory in job.directories],
+            "source": self._executor.sources.get(dataset, dataset),
             "data_dir": self._executor.data_dir,
         }
+        limit_s, together = self._executor.timeout_s, len(job.trials)
         start = time.perf_counter()
-        record = worker.ask(request, self._executor.timeout_s)
-        record["trial_s"] = time.perf_counter() - start
-        record["startup_s"] = worker.startup_s
-        if not alone:
-            record |= dict.fromkeys(("idle_memory_mb", "peak_memory_mb", "memory_rise_mb", "memory_method"))
-        if record["status"] == "ok":
-            record["harness_s"] = record["trial_s"] - sum(record[name] for name in _TIMED)
-        return record
+        records: list[Record] = worker.ask(request, None if limit_s is None else limit_s * together)["records"]
+        seconds = time.perf_counter() - start
+        for record in records:
+            record |= {"trial_s": seconds / together, "startup_s": worker.startup_s}
+            if not alone:
+                record |= dict.fromkeys(("idle_memory_mb", "peak_memory_mb", "memory_rise_mb", "memory_method"))
+            if record["status"] == "ok" and record["batched"] is None:
+                record["harness_s"] = record["trial_s"] - sum(record[name] for name in _TIMED)
+        return records
 
-    def _spent(self, worker: WorkerProcess, place: tuple[str, Runtime], record: Record) -> bool:
+    def _spent(self, worker: WorkerProcess, place: tuple[str, Runtime], records: Sequence[Record]) -> bool:
         """Say whether a process should run no further trial: it failed, or what it keeps in memory has grown."""
         resident = worker.resident_mb()
         grown = resident - self._first_mb.setdefault(place, resident) > _GROWTH_MB
-        return grown or record["status"] != "ok"
+        return grown or any(record["status"] != "ok" for record in records)
 
     def end(self) -> None:
         """End all processes; the one at work is killed, and closed by the thread that waits for it."""

@@ -56,14 +56,14 @@ def input_shape(trial: Trial, dataset: Dataset, train_rows: int) -> tuple[int, .
     UserError
         Where the features do not fit the images.
     """
-    return _pipeline(trial, dataset).output_shape(dataset.image_shape, train_rows)
+    return pipeline_of(trial, dataset).output_shape(dataset.image_shape, train_rows)
 
 
 def load_inputs(trial: Trial, dataset: Dataset) -> TrialData:
     """Split the pooled data and compute each part's inputs, everything fitted on training rows alone."""
     indices = cut(trial, dataset)
     parts = {"train": indices.train, "validation": indices.validation, "test": indices.test}
-    pipeline = _pipeline(trial, dataset).fit(dataset.images[indices.train])
+    pipeline = pipeline_of(trial, dataset).fit(dataset.images[indices.train])
     return TrialData(
         inputs={
             name: pipeline.transform(dataset.images[rows]).astype(number_format(trial.precision), copy=False)
@@ -75,6 +75,7 @@ def load_inputs(trial: Trial, dataset: Dataset) -> TrialData:
     )
 
 
-def _pipeline(trial: Trial, dataset: Dataset) -> FeaturePipeline:
+def pipeline_of(trial: Trial, dataset: Dataset) -> FeaturePipeline:
+    """Return what makes inputs of a trial's images, not fitted yet."""
     features = trial.features
     return FeaturePipeline(features.scaling, features.input_size, features.pca, dataset.max_value)

@@ -13,6 +13,7 @@ from backends.base import needs
 from common.environment import describe, in_record
 from common.executor import Job, LocalExecutor, Profiler, map_trials
 from common.inputs import cut, input_shape
+from common.many import together
 from common.progress import Progress, line
 from common.store import SETTLED, Run
 from common.studies import Plan
@@ -29,6 +30,7 @@ class Options:
     workers: int = 1
     timeout_s: float | None = None
     isolate: bool = False
+    batch_trials: int = 1
     retry_failed: bool = False
     overwrite: bool = False
     quiet: bool = False
@@ -64,7 +66,11 @@ def execute(plan: Plan, options: Options) -> Run:
     firsts = plan.first_of_configuration()
     refused = {trial.key: reason for trial in todo if (reason := refusal(plan, trial)) is not None}
     executor = LocalExecutor(options.workers, options.timeout_s, options.isolate, plan.sources, options.data_dir)
-    jobs = [Job(trial, run.staging(trial.key), fresh=trial.key in firsts) for trial in todo if trial.key not in refused]
+    able = [trial for trial in todo if trial.key not in refused]
+    jobs = [
+        Job(trials, [run.staging(trial.key) for trial in trials], fresh=len(trials) == 1 and trials[0].key in firsts)
+        for trials in together(able, options.batch_trials, lambda name: backends.load(name).capability)
+    ]
     with Progress(len(plan.trials), done, options.quiet) as progress:
         for record in itertools.chain(_unsupported(todo, refused), map_trials(jobs, executor)):
             record |= in_record(environment)

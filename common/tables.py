@@ -247,7 +247,10 @@ def _notes(rows: pd.DataFrame) -> list[str]:
         notes.append("chance: test accuracy below 1.5 times that of guessing: nothing learned yet that the test set "
                      "shows; not marked best in anything.")  # fmt: skip
     if rows["contended"].eq(True).any():
-        notes.append("† timed while other trials ran: longer than alone, and compared with nothing.")
+        notes.append(
+            "† timed while other trials ran, longer than alone, or as a share of a program that trained several; compared "
+            "with nothing."
+        )
     if rows["peak_memory_mb"].notna().any():
         notes.append("peak MB: of the whole process, frameworks included, measured once, in the fresh process of a "
                      "configuration's first seed.")  # fmt: skip

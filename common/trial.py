@@ -6,6 +6,7 @@ import json
 import math
 import traceback
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from common.data import Dataset
 from common.initial import epochs, initial_weights
 from common.inputs import TrialData, load_inputs
 from common.measure import PeakMemory, TrainingMeter, fenced, inference
+from common.outcome import evaluated, kept
 from common.seeding import generator
 from config import FeedForward, Trial, UserError
 
@@ -42,7 +44,18 @@ def empty_record(trial: Trial) -> Record:
 
 
 FIGURES = (
-    *("status", "error", "contended", "n_train", "n_val", "n_test", "n_classes", "parameters", "flops_per_sample"),
+    *(
+        "status",
+        "error",
+        "contended",
+        "batched",
+        "n_train",
+        "n_val",
+        "n_test",
+        "n_classes",
+        "parameters",
+        "flops_per_sample",
+    ),
     *("test_accuracy", "test_precision_macro", "test_recall_macro", "test_f1_macro", "test_log_loss"),
     *("val_accuracy", "val_log_loss", "train_loss", "epochs", "best_epoch"),
     *("startup_s", "import_s", "data_s", "build_s", "first_step_s", "fit_s", "epoch_s", "evaluate_s", "save_s"),
@@ -79,19 +92,25 @@ def run_trial(trial: Trial, backend: Backend, dataset: Dataset, directory: Path,
         try:
             _run(trial, backend, dataset, directory, fresh, record)
             record["status"] = "ok"
-        except Diverged as error:
-            record |= {"status": "diverged", "error": str(error)}
-        except MemoryError as error:
-            record |= {"status": "out_of_memory", "error": f"MemoryError: {error}"}
-        except Unsupported as error:
-            record |= {"status": "unsupported", "error": str(error)}
-        except UserError as error:
-            record |= {"status": "failed", "error": str(error)}
-        except Exception:
-            record |= {"status": "failed", "error": traceback.format_exc()}
-    messages = dict.fromkeys(f"{warning.category.__name__}: {warning.message}" for warning in caught)
-    record["warnings"] = list(messages)[:20]
-    return record
+        except Exception as error:
+            record |= failure(error)
+    return {**record, "warnings": messages(caught)}
+
+
+def failure(error: Exception) -> Record:
+    """Return what a record says of a trial that `error` ended; called where it was caught."""
+    statuses = {Diverged: "diverged", Unsupported: "unsupported", UserError: "failed"}
+    for kind, status in statuses.items():
+        if isinstance(error, kind):
+            return {"status": status, "error": str(error)}
+    if isinstance(error, MemoryError):
+        return {"status": "out_of_memory", "error": f"MemoryError: {error}"}
+    return {"status": "failed", "error": "".join(traceback.format_exception(error))}
+
+
+def messages(caught: Sequence[warnings.WarningMessage]) -> list[str]:
+    """Return what a record says of warnings: the first 20 different ones."""
+    return list(dict.fromkeys(f"{warning.category.__name__}: {warning.message}" for warning in caught))[:20]
 
 
 def _differences(backend: Backend, trial: Trial) -> list[str]:
@@ -117,16 +136,7 @@ def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fres
     memory = PeakMemory() if fresh else None
     network = network_of(trial, data.inputs["train"].shape[1:], dataset.n_classes)
     with fenced(backend.synchronise) as clock:
-        backend.build(network)
-        if network.native:
-            initial = backend.get_weights()
-            record["differs"] = _differences(backend, trial)
-        else:
-            specs = backend.weight_specs()
-            initial = initial_weights([spec for spec in specs if spec.initializer != "own"], network, trial.seed)
-            if len(initial) < len(specs):
-                initial = {**backend.get_weights(), **initial}
-        backend.set_weights(initial)
+        initial = built(trial, backend, network, record)
     record["build_s"] = clock.seconds
     with fenced(backend.synchronise) as clock:
         prepared = backend.prepare(data.inputs["train"], data.labels["train"])
@@ -139,21 +149,32 @@ def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fres
     training.run(trial, prepared, dataset.images)
     joules, method = training.meter.energy()
     record |= {**course.figures(), "cpu_s": training.meter.cpu_s, "energy_j": joules, "energy_method": method}
+    found, probabilities = evaluated(backend, initial, data.inputs["test"], data.labels["test"])
+    record |= found
     with fenced(backend.synchronise) as clock:
-        probabilities = backend.predict_proba(data.inputs["test"])
-        record |= {f"test_{name}": value for name, value in scores(data.labels["test"], probabilities).items()}
         record |= inference(backend.predict_proba, data.inputs["test"], backend.synchronise)
-    record["evaluate_s"] = training.evaluate_s + clock.seconds
-    record["untrained"], record["untrained_parameters"] = _untrained(backend, initial)
+    record["evaluate_s"] += training.evaluate_s + clock.seconds
     if memory is not None:
         peak = memory.peak_mb()
         record |= {"idle_memory_mb": memory.idle_mb, "peak_memory_mb": peak, "memory_method": memory.method}
         record["memory_rise_mb"] = peak - memory.idle_mb
     record["device_memory_mb"] = backend.device_memory_mb()
-    with fenced(backend.synchronise) as clock:
-        record |= _size(backend, directory)
-        _write_artefacts(directory, course.history, data, probabilities)
-    record["save_s"] = clock.seconds
+    record |= kept(backend, directory, course.history, data.indices.test, data.labels["test"], probabilities)
+
+
+def built(trial: Trial, backend: Backend, network: Network, record: Record) -> Weights:
+    """Build a trial's network and give it its initial weights, which are returned."""
+    backend.build(network)
+    if network.native:
+        initial = backend.get_weights()
+        record["differs"] = _differences(backend, trial)
+    else:
+        specs = backend.weight_specs()
+        initial = initial_weights([spec for spec in specs if spec.initializer != "own"], network, trial.seed)
+        if len(initial) < len(specs):
+            initial = {**backend.get_weights(), **initial}
+    backend.set_weights(initial)
+    return initial
 
 
 _PARTS = {"train": "train", "val": "validation", "test": "test"}
@@ -201,34 +222,3 @@ class _Fit:
         over = self.course.epoch_end(train_loss, self.meter.epoch_s[-1], found, self.backend.get_weights)
         self.meter.resume()
         return over
-
-
-def _untrained(backend: Backend, initial: Weights) -> tuple[list[str], int]:
-    """Return the trainable arrays that training left exactly as they were, and their parameters: no gradient came."""
-    final = backend.get_weights()
-    trainable = [spec for spec in backend.weight_specs() if spec.trainable]
-    same = [
-        spec
-        for spec in trainable
-        if np.array_equal(final[spec.name], initial[spec.name].astype(final[spec.name].dtype))
-    ]
-    return [spec.name for spec in same], sum(math.prod(spec.shape) for spec in same)
-
-
-def _size(backend: Backend, directory: Path) -> Record:
-    layers = backend.layers()
-    return {
-        "parameters": sum(math.prod(spec.shape) for spec in backend.weight_specs() if spec.trainable) or None,
-        "flops_per_sample": sum(layer.flops for layer in layers) if layers else None,
-        "model_bytes": backend.save(directory / "model").stat().st_size,
-    }
-
-
-def _write_artefacts(directory: Path, history: dict[str, list[float]], data: TrialData, probabilities: Array) -> None:
-    (directory / "history.json").write_text(json.dumps(history), encoding="utf-8")
-    np.savez_compressed(
-        directory / "predictions.npz",
-        index=data.indices.test.astype(np.int32),
-        label=data.labels["test"].astype(np.int16),
-        predicted=probabilities.argmax(axis=1).astype(np.int16),
-    )

@@ -46,7 +46,7 @@ def main() -> None:
         elif "trace" in request:
             _send(replies, _trace(backend, request["trace"]))
         else:
-            _send(replies, {**_run(backend, request, fresh), **said})
+            _send(replies, {"records": [{**record, **said} for record in _run(backend, request, fresh)]})
             gc.collect()  # while the parent writes the record; a network's garbage is large
             fresh = False
 
@@ -64,21 +64,25 @@ def _started(place: str, settings: dict[str, Any]) -> tuple[Any, float]:
     return backend, time.perf_counter() - start
 
 
-def _run(backend: Any, request: dict[str, Any], fresh: bool) -> dict[str, Any]:
+def _run(backend: Any, request: dict[str, Any], fresh: bool) -> list[dict[str, Any]]:
+    from common.many import run_many
     from common.trial import empty_record, run_trial
     from config import Trial, UserError
 
-    trial = Trial.model_validate_json(json.dumps(request["trial"]))
+    trials = [Trial.model_validate_json(json.dumps(fields)) for fields in request["trials"]]
+    directories = [Path(directory) for directory in request["directories"]]
     start = time.perf_counter()
     try:
         dataset = _dataset(request["source"], request["data_dir"])
     except UserError as error:
-        return {**empty_record(trial), "status": "failed", "error": str(error)}
+        return [{**empty_record(trial), "status": "failed", "error": str(error)} for trial in trials]
     reading_s = time.perf_counter() - start
-    record = run_trial(trial, backend, dataset, Path(request["directory"]), fresh)
+    if len(trials) > 1:
+        return run_many(trials, backend, dataset, directories)
+    record = run_trial(trials[0], backend, dataset, directories[0], fresh)
     if record["data_s"] is not None:
         record["data_s"] += reading_s
-    return record
+    return [record]
 
 
 def _blas() -> str:

@@ -1,0 +1,68 @@
+"""What a trained network is worth: its scores on the test data, its size, and its files."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.base import Array, Backend, Weights
+from common.course import scores
+from common.measure import fenced
+
+
+def evaluated(backend: Backend, initial: Weights, inputs: Array, labels: Array) -> tuple[dict[str, Any], Array]:
+    """Return what the record says of the test data, and the class probabilities, (rows, classes).
+
+    Parameters
+    ----------
+    initial : the weights that training began with.
+    inputs, labels : of the test rows.
+    """
+    with fenced(backend.synchronise) as clock:
+        probabilities = backend.predict_proba(inputs)
+        found: dict[str, Any] = {f"test_{name}": value for name, value in scores(labels, probabilities).items()}
+    found["evaluate_s"] = clock.seconds
+    found["untrained"], found["untrained_parameters"] = _untrained(backend, initial)
+    return found, probabilities
+
+
+def _untrained(backend: Backend, initial: Weights) -> tuple[list[str], int]:
+    """Return the trainable arrays that training left exactly as they were, and their parameters: no gradient came."""
+    final = backend.get_weights()
+    trainable = [spec for spec in backend.weight_specs() if spec.trainable]
+    same = [
+        spec
+        for spec in trainable
+        if np.array_equal(final[spec.name], initial[spec.name].astype(final[spec.name].dtype))
+    ]
+    return [spec.name for spec in same], sum(math.prod(spec.shape) for spec in same)
+
+
+def kept(
+    backend: Backend, directory: Path, history: dict[str, list[Any]], index: Array, labels: Array, probabilities: Array
+) -> dict[str, Any]:
+    """Write model, history and predictions to `directory`; return what the record says of the network's size.
+
+    Parameters
+    ----------
+    index : the test rows in the pooled data set.
+    """
+    with fenced(backend.synchronise) as clock:
+        layers = backend.layers()
+        found = {
+            "parameters": sum(math.prod(spec.shape) for spec in backend.weight_specs() if spec.trainable) or None,
+            "flops_per_sample": sum(layer.flops for layer in layers) if layers else None,
+            "model_bytes": backend.save(directory / "model").stat().st_size,
+        }
+        (directory / "history.json").write_text(json.dumps(history), encoding="utf-8")
+        np.savez_compressed(
+            directory / "predictions.npz",
+            index=index.astype(np.int32),
+            label=labels.astype(np.int16),
+            predicted=probabilities.argmax(axis=1).astype(np.int16),
+        )
+    return {**found, "save_s": clock.seconds}
