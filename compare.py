@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from common.runner import Options
     from common.store import Run
     from common.studies import Plan
+    from common.trial import Record
 
 FORMATS = ("text", "markdown", "csv", "latex")
 LISTS = ("backends", "architectures", "protocols", "studies", "datasets", "runs")
@@ -205,9 +206,8 @@ def _run(argv: Sequence[str]) -> int:
         return 0
     from common.runner import execute, failures
 
-    run = execute(plan, options)
-    records = run.records([trial.key for trial in plan.trials])
-    _show(run, arguments.json, plan.note)
+    run, records = execute(plan, options)
+    _show(run, records, arguments.json, plan.note)
     return 1 if failures(records) else 0
 
 
@@ -246,19 +246,18 @@ def _options(arguments: argparse.Namespace) -> Options:
     )
 
 
-def _show(run: Run, as_json: bool, note: str | None) -> None:
-    from common import ranking, store, summary, tables
+def _show(run: Run, records: Sequence[Record], as_json: bool, note: str | None) -> None:
+    from common import ranking, store, tables
 
-    records = store.load(run)
-    tables.write_tables(records, run.directory / "tables")
+    trials, over = store.table(records), run.study()["recommend"]
+    rows = tables.write_tables(trials, run.directory / "tables")
     if as_json:
-        print(_document(run, records))
+        print(_document(run, records, rows))
         return
-    rows, over = summary.summarize(records), run.study()["recommend"]
     print(tables.render(rows, "text", note=note, width=_width()))
     if over:
         print(f"Recommended by validation accuracy (the test set is not looked at), over {over}:")
-        print(ranking.recommend(rows, records, over) + "\n")
+        print(ranking.recommend(rows, trials, over) + "\n")
     print(f"records, tables and log: {run.directory}")
 
 
@@ -268,17 +267,16 @@ def _width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def _document(run: Run, records: pd.DataFrame) -> str:
-    from common import store, summary
+def _document(run: Run, records: Sequence[Record], rows: pd.DataFrame) -> str:
+    from common import store
 
-    study = run.study()
-    rows = summary.summarize(records).astype(object)
+    rows = rows.astype(object)
     return store.to_json(
         {
             "run": run.name,
             "directory": str(run.directory),
-            "dataset": "+".join(study["datasets"]),
-            "trials": run.records(study["keys"]),
+            "dataset": "+".join(run.study()["datasets"]),
+            "trials": records,
             "table": rows.where(rows.notna(), None).to_dict(orient="records"),
         }
     )

@@ -505,7 +505,7 @@ def expand(grids: Sequence[Mapping[str, list[Any]]], vocabulary: Vocabulary) -> 
         for fields in _products(grid, vocabulary):
             try:
                 trial = Trial.model_validate(fields, context=vocabulary)
-                trials[trial.canonical()] = trial
+                trials[trial.model_dump_json()] = trial
             except ValidationError as error:
                 for line in explain(error, Trial):
                     problems.setdefault(line, set()).add(number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -41,40 +41,52 @@ def against_best(groups: Sequence[NDArray[np.float64]]) -> list[list[Against]]:
         (:data:`CLAIM_SEEDS`), or fewer in common with the best, is not tested.
     """
     tested = [_all_pairs(scores) for scores in groups]
-    adjusted = iter(holm(p for pairs, _ in tested for p in pairs.values()))
-    found = []
-    for scores, (pairs, same_as) in zip(groups, tested, strict=True):
-        of_pair = dict(zip(pairs, itertools.islice(adjusted, len(pairs)), strict=True))
-        found.append(_against(scores, of_pair, same_as))
-    return found
+    adjusted = np.array(holm(p for pairs, _ in tested for p in pairs.ps), np.float64)
+    ends = np.cumsum([0, *(len(pairs.ps) for pairs, _ in tested)])
+    return [
+        _against(scores, replace(pairs, ps=adjusted[start:end]), same_as)
+        for scores, (pairs, same_as), (start, end) in zip(groups, tested, itertools.pairwise(ends), strict=True)
+    ]
 
 
-def _all_pairs(scores: NDArray[np.float64]) -> tuple[dict[frozenset[int], float], list[int | None]]:
-    """Return p-values by pair of rows, and for each row the first that it equals; None for one with few seeds."""
+@dataclass(frozen=True)
+class _Pairs:
+    """Pairs of rows that were tested, with their p-values: arrays, as a table of 1,000 rows has half a million."""
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    ps: NDArray[np.float64]
+
+    def with_row(self, row: int) -> dict[int, float]:
+        """Return the p-value of `row` against each other row that it was tested against."""
+        here = (self.first == row) | (self.second == row)
+        others = self.first[here] + self.second[here] - row
+        return dict(zip(others.tolist(), self.ps[here].tolist(), strict=True))
+
+
+def _all_pairs(scores: NDArray[np.float64]) -> tuple[_Pairs, list[int | None]]:
+    """Test all pairs of rows; return also, for each row, the first that it equals, None for one with few seeds."""
     first: dict[Any, int] = {}
     same_as: list[int | None] = []
     for at, column in enumerate(scores.T):
         enough = (~np.isnan(column)).sum() >= CLAIM_SEEDS
         same_as.append(first.setdefault(column.tobytes(), at) if enough else None)
-    pairs = list(itertools.combinations(first.values(), 2))
-    if not pairs:
-        return {}, same_as
-    differences = scores[:, [i for i, _ in pairs]] - scores[:, [j for _, j in pairs]]
+    rows = np.array(list(dict.fromkeys(row for row in same_as if row is not None)), np.int64)
+    one, other = np.triu_indices(len(rows), 1)
+    differences = scores[:, rows[one]] - scores[:, rows[other]]
     shared = (~np.isnan(differences)).sum(axis=0) >= CLAIM_SEEDS
-    ps = t_tests(differences)
-    return {frozenset(pair): float(p) for pair, p, ok in zip(pairs, ps, shared, strict=True) if ok}, same_as
+    ps = t_tests(differences[:, shared]) if shared.any() else np.empty(0)
+    return _Pairs(rows[one][shared], rows[other][shared], ps), same_as
 
 
-def _against(
-    scores: NDArray[np.float64], of_pair: dict[frozenset[int], float | None], same_as: list[int | None]
-) -> list[Against]:
+def _against(scores: NDArray[np.float64], pairs: _Pairs, same_as: list[int | None]) -> list[Against]:
     rows = [row for row in same_as if row is not None]
     if len(rows) < 2:
         return [Against() for _ in same_as]
     best = max(rows, key=lambda row: float(np.nanmean(scores[:, row])))
-    found = []
+    found, of_best = [], pairs.with_row(best)
     for at, row in enumerate(same_as):
-        p = None if row is None else 1.0 if row == best else of_pair.get(frozenset((row, best)))
+        p = None if row is None else 1.0 if row == best else of_best.get(row)
         if p is None:
             found.append(Against())
         else:

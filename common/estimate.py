@@ -9,8 +9,7 @@ from collections import Counter
 from common.executor import Profiler
 from common.inputs import cut, input_shape
 from common.progress import duration
-from common.runner import Options, refusal, unfinished
-from common.store import Run
+from common.runner import Options, kept, refusal, unfinished
 from common.studies import Plan
 from config import FeedForward, Trial
 
@@ -25,10 +24,7 @@ _START_S, _EVALUATE_S = 5.0, 1.5
 
 def summary(plan: Plan, options: Options) -> str:
     """Return the number of trials, of those still to be run, and a rough estimate of their time, as text."""
-    run = Run(options.results / plan.run_name)
-    todo = [
-        trial for trial in unfinished(plan, run, options.retry_failed or options.overwrite) if not refusal(plan, trial)
-    ]
+    todo = [trial for trial in unfinished(plan, kept(plan, options)) if not refusal(plan, trial)]
     refused = sum(refusal(plan, trial) is not None for trial in plan.trials)
     firsts = plan.first_of_configuration()
     with Profiler() as profiler:
@@ -42,7 +38,7 @@ def summary(plan: Plan, options: Options) -> str:
             f"trials: {len(plan.trials)}, of which {refused} unsupported; "
             f"to be run: {len(todo)}" + (f" ({by_backend})" if todo else ""),
             f"time: about {duration(seconds)} where all epochs are run (from figures of 2 cores; expect a factor of 2)",
-            f"run: {run.directory} (nothing was written)",
+            f"run: {options.results / plan.run_name} (nothing was written)",
         ]
     )
 

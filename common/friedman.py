@@ -181,7 +181,7 @@ def blocks(rows: pd.DataFrame) -> pd.DataFrame:
     fields = [name for name in SPEC_FIELDS if name not in SAME_TEST]
     cells: dict[Any, dict[Any, list[float]]] = {}
     heads: dict[Any, Any] = {}
-    for at, row in rows.iterrows():
+    for at, row in zip(rows.index, rows.to_dict("records"), strict=True):
         which = configuration(row, fields)
         heads.setdefault(which, at)
         cells.setdefault(which, {}).setdefault(configuration(row, DATA), []).append(row["test_accuracy_mean"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -25,7 +26,7 @@ def varying_fields(rows: pd.DataFrame) -> list[str]:
     return [name for name in fields if rows[name].nunique(dropna=False) > 1]
 
 
-def split_text(row: pd.Series[Any]) -> str:
+def split_text(row: Mapping[Any, Any]) -> str:
     """Return ``80/20``, or the name of a split that has no share."""
     if pd.isna(row["train_share"]):
         return str(row["split"])
@@ -48,9 +49,9 @@ def setting_text(name: str, value: Any) -> str:
 def identity(rows: pd.DataFrame) -> list[Column]:
     """Return the columns that say which configuration a row is: always backend and architecture, then what varies."""
     texts = {
-        "backend": [backend_label(row) for _, row in rows.iterrows()],
+        "backend": [backend_label(row) for row in rows[["backend", "engine"]].to_dict("records")],
         "architecture": [str(name) for name in rows["architecture"]],
-        "split": [split_text(row) for _, row in rows.iterrows()],
+        "split": [split_text(row) for row in rows[["split", "train_share"]].to_dict("records")],
     }
     if len(set(texts["split"])) == 1:
         del texts["split"]
@@ -76,7 +77,7 @@ def caption(rows: pd.DataFrame) -> str | None:
     if not len(rows):
         return None
     head, varying = rows.iloc[0], varying_fields(rows)
-    splits = {split_text(row) for _, row in rows.iterrows()}
+    splits = {split_text(row) for row in rows[["split", "train_share"]].drop_duplicates().to_dict("records")}
     parts = [] if "dataset" in varying else [str(head["dataset"])]
     parts += [f"split {splits.pop()}"] if len(splits) == 1 else []
     for name in (name for name in SPEC_FIELDS if name not in [*JOINED, "dataset", *varying]):

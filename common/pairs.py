@@ -115,7 +115,7 @@ class Side:
 def _sides(records: pd.DataFrame, field: str) -> pd.Series[Any]:
     if field == "architecture":
         return records["architecture"].astype("object")
-    return pd.Series([backend_label(row) for _, row in records.iterrows()], records.index, dtype="object")
+    return pd.Series([backend_label(row) for row in records.to_dict("records")], records.index, dtype="object")
 
 
 def _spelled_out(name: str, there: Sequence[str]) -> str:
@@ -200,7 +200,7 @@ def _pairs(records: pd.DataFrame, first: Side, second: Side) -> pd.DataFrame:
     ok = in_order(complete(records).query("status == 'ok'"))
     apart = ("backend", "engine") if first.field == "backend" else ("architecture",)
     fields = [name for name in SPEC_FIELDS if name not in apart]
-    ok["of"] = pd.Series([configuration(row, fields) for _, row in ok.iterrows()], ok.index, dtype="object")
+    ok["of"] = pd.Series([configuration(row, fields) for row in ok.to_dict("records")], ok.index, dtype="object")
     a, b = first.of(ok), second.of(ok)
     pairs = a.merge(b, on=["of", "seed"], suffixes=("", "_2"))
     if len(pairs):
@@ -216,7 +216,7 @@ def _where(heads: list[pd.Series[Any]], field: str) -> list[str]:
     """Name configurations by what is not compared: architecture or backend, split, and settings that vary."""
     rows = pd.DataFrame(heads)
     names = []
-    for _, row in rows.iterrows():
+    for row in rows.to_dict("records"):
         parts = [str(row["architecture"]) if field == "backend" else backend_label(row), split_text(row)]
         parts += [f"{name} {setting_text(name, row[name])}" for name in varying_fields(rows)]
         names.append(", ".join(parts))

@@ -108,7 +108,9 @@ def _rank_group(group: pd.DataFrame, weights: Mapping[str, float]) -> pd.DataFra
         notes.append(f"{name} left out: not measured")
     notes.insert(0, "weights " + ", ".join(f"{name} {weight:g}" for name, weight in used.items()))
     chance = group.assign(chance=at_chance(group))
-    reasons = pd.Series(["; ".join(_unranked(row, used)) for _, row in chance.iterrows()], group.index, dtype="object")
+    reasons = pd.Series(
+        ["; ".join(_unranked(row, used)) for row in chance.to_dict("records")], group.index, dtype="object"
+    )
     table = group.assign(
         reason=reasons.where(reasons != "", None),
         note="; ".join(notes),
@@ -125,7 +127,7 @@ def _rank_group(group: pd.DataFrame, weights: Mapping[str, float]) -> pd.DataFra
     return table.sort_values("rank", kind="stable", na_position="last")
 
 
-def _unranked(row: pd.Series[Any], used: Mapping[str, float]) -> list[str]:
+def _unranked(row: Mapping[Any, Any], used: Mapping[str, float]) -> list[str]:
     """Return why a row cannot be compared under these weights."""
     reasons = ["stayed at chance"] if row["chance"] else []
     if row["contended"] and any(METRICS[name].timed for name in used):
@@ -170,7 +172,7 @@ def recommend(summary: pd.DataFrame, records: pd.DataFrame, over: str) -> str:
     columns = _varied(over)
     by_seed: dict[tuple[Hashable, ...], pd.Series[float]] = {}
     for _, trials in complete(records).query("status == 'ok'").groupby(SPEC_FIELDS, dropna=False, sort=False):
-        by_seed[configuration(trials.iloc[0])] = trials.set_index("seed")["val_accuracy"].dropna()
+        by_seed[configuration(trials.iloc[0].to_dict())] = trials.set_index("seed")["val_accuracy"].dropna()
     # pairs in which people see one setting
     follows = {"train_share": "split", "split": "train_share", "backend": "engine"}
     fixed = [name for name in SPEC_FIELDS if name not in {*columns, *(follows.get(name) for name in columns)}]
@@ -178,13 +180,13 @@ def recommend(summary: pd.DataFrame, records: pd.DataFrame, over: str) -> str:
     shown = [name for name in shown if summary[name].nunique(dropna=False) > 1]
     lines = []
     for _, rows in summary.groupby(fixed, dropna=False, sort=False):
-        head = rows.iloc[0]
+        head = rows.iloc[0].to_dict()
         named = [] if "backend" in columns else [backend_label(head)]
         named += [] if "architecture" in columns else [str(head["architecture"])]
         named += [_setting(head, name) for name in shown]
         candidates = {
             ", ".join(_setting(row, name) for name in columns): by_seed.get(configuration(row), pd.Series(dtype=float))
-            for _, row in rows.iterrows()
+            for row in rows.to_dict("records")
         }
         lines.append(f"{', '.join(named) or 'all'}: {_verdict(candidates)}")
     return "\n".join(lines)
@@ -200,7 +202,7 @@ def _varied(over: str) -> list[str]:
     return columns
 
 
-def _setting(row: pd.Series[Any], name: str) -> str:
+def _setting(row: Mapping[Any, Any], name: str) -> str:
     value = backend_label(row) if name == "backend" else row[name]
     if pd.isna(value):
         return "official split" if name == "train_share" else f"no {name}"

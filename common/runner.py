@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,15 +36,25 @@ class Options:
     quiet: bool = False
 
 
-def unfinished(plan: Plan, run: Run, retry_failed: bool) -> list[Trial]:
-    """Return the plan's trials that have no record yet, or none that is to be kept."""
-    keys = [trial.key for trial in plan.trials]
-    kept = {record["key"] for record in run.records(keys) if not retry_failed or record["status"] in SETTLED}
-    return [trial for trial in plan.trials if trial.key not in kept]
+def kept(plan: Plan, options: Options) -> dict[str, Record]:
+    """Return the records that are there already and stay, by key."""
+    if options.overwrite:
+        return {}
+    found = Run(options.results / plan.run_name).records(plan.keys)
+    return {record["key"]: record for record in found if not options.retry_failed or record["status"] in SETTLED}
 
 
-def execute(plan: Plan, options: Options) -> Run:
+def unfinished(plan: Plan, records: Container[str]) -> list[Trial]:
+    """Return the plan's trials whose keys are not in `records`."""
+    return [trial for trial, key in zip(plan.trials, plan.keys, strict=True) if key not in records]
+
+
+def execute(plan: Plan, options: Options) -> tuple[Run, list[Record]]:
     """Run what is left of `plan`; what is finished is never run again.
+
+    Returns
+    -------
+    The run, and a record for each trial.
 
     Raises
     ------
@@ -55,13 +65,13 @@ def execute(plan: Plan, options: Options) -> Run:
     run = Run(options.results / plan.run_name)
     names = {trial.backend for trial in plan.trials}
     packages = [package for name in names for package in backends.load(name).packages]
-    _check_options(plan, run, options)
+    records = kept(plan, options)
+    todo = unfinished(plan, records)
+    _check_options(plan, todo)
     environment = describe(packages)
     run.begin(plan.description(), environment, options.overwrite)
-    todo = unfinished(plan, run, options.retry_failed)
-    done = len(plan.trials) - len(todo)
     if not todo:
-        return run
+        return run, [records[key] for key in plan.keys]
     run.log(f"{len(todo)} of {len(plan.trials)} trials to run, {options.workers} at a time")
     firsts = plan.first_of_configuration()
     refused = {trial.key: reason for trial in todo if (reason := refusal(plan, trial)) is not None}
@@ -71,25 +81,24 @@ def execute(plan: Plan, options: Options) -> Run:
         Job(trials, [run.staging(trial.key) for trial in trials], fresh=len(trials) == 1 and trials[0].key in firsts)
         for trials in together(able, options.batch_trials, lambda name: backends.load(name).capability)
     ]
-    with Progress(len(plan.trials), done, options.quiet) as progress:
+    with Progress(len(plan.trials), len(records), options.quiet) as progress:
         for record in itertools.chain(_unsupported(todo, refused), map_trials(jobs, executor)):
             record |= in_record(environment)
             run.write(record)
+            records[record["key"]] = record
             run.log(line(record))
             progress.advance(line(record))
-    return run
+    return run, [records[key] for key in plan.keys]
 
 
-def _check_options(plan: Plan, run: Run, options: Options) -> None:
+def _check_options(plan: Plan, todo: Sequence[Trial]) -> None:
     """Build each network whose options the user gave once, so that a mistake in them is told before anything is written.
 
     Only its own backend can judge an option's value, which takes a few seconds.
     """
-    given = {trial.key for trial in plan.trials if getattr(trial.architecture, "changed", ())}
-    left = unfinished(plan, run, options.retry_failed or options.overwrite) if given else []
     built = set()
     with Profiler() as profiler:
-        for trial in (trial for trial in left if trial.key in given):
+        for trial in (trial for trial in todo if getattr(trial.architecture, "changed", ())):
             network = trial.backend, trial.engine, trial.architecture.label, trial.dataset, trial.features
             if network in built or refusal(plan, trial) is not None:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -92,6 +93,7 @@ def least_difference(sd: float, n: int, level: float = 0.95) -> float:
     return _t_quantile(n, level) * math.sqrt(2 / n) * sd
 
 
+@functools.cache
 def _t_quantile(n: int, level: float) -> float:
     from scipy.special import stdtrit  # scipy.stats takes most of a second to import, scipy.special a tenth of it
 
@@ -311,13 +313,11 @@ def holm(ps: Iterable[float | None]) -> list[float | None]:
     S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979);
     holds whatever the dependence between the tests.
     """
-    adjusted: list[float | None] = list(ps)
-    order = sorted((p, at) for at, p in enumerate(adjusted) if p is not None)
-    running = 0.0
-    for done, (p, at) in enumerate(order):
-        running = max(running, min(1.0, p * (len(order) - done)))
-        adjusted[at] = running
-    return adjusted
+    values = np.array(list(ps), np.float64)  # None as NaN, which sorts last
+    order = np.argsort(values)[: np.count_nonzero(~np.isnan(values))]
+    steps = np.minimum(1.0, values[order] * np.arange(len(order), 0, -1))
+    values[order] = np.maximum.accumulate(steps)
+    return [None if math.isnan(p) else p for p in values.tolist()]
 
 
 def _bca(x: NDArray[np.float64], level: float) -> tuple[float, float]:

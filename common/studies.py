@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -94,10 +95,15 @@ class Plan:
     sources: Mapping[str, str]
     missing: Sequence[str]
 
+    @functools.cached_property
+    def keys(self) -> list[str]:
+        """The key of each trial."""
+        return [trial.key for trial in self.trials]
+
     @property
     def run_name(self) -> str:
         """Study, data sets and eight hex digits of all trials' keys: the same command has the same name."""
-        digest = hashlib.sha256("".join(trial.key for trial in self.trials).encode()).hexdigest()
+        digest = hashlib.sha256("".join(self.keys).encode()).hexdigest()
         return "-".join([self.study.name, *self.datasets, digest[:8]])
 
     @property
@@ -116,14 +122,14 @@ class Plan:
             "recommend": self.study.recommend,
             "datasets": list(self.datasets),
             "note": self.note,
-            "keys": [trial.key for trial in self.trials],
+            "keys": self.keys,
         }
 
     def first_of_configuration(self) -> set[str]:
         """Return the keys of the first seed of each configuration, whose peak memory is measured."""
         firsts: dict[str, str] = {}
-        for trial in self.trials:
-            firsts.setdefault(trial.model_copy(update={"seed": 0}).canonical(), trial.key)
+        for trial, key in zip(self.trials, self.keys, strict=True):
+            firsts.setdefault(trial.model_copy(update={"seed": 0}).canonical(), key)
         return set(firsts.values())
 
 

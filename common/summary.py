@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from common import twins
@@ -123,12 +124,11 @@ def summarize(records: pd.DataFrame) -> pd.DataFrame:
     """
     frame = in_order(complete(records))
     number = frame.groupby(SPEC_FIELDS, dropna=False, sort=False).ngroup()
-    groups = frame.groupby(number)
     ok = frame[frame["status"] == "ok"]
     of = number[ok.index]
     parts = [
         frame[SPEC_FIELDS][~number.duplicated()].set_index(number[~number.duplicated()]),
-        _outcomes(groups),
+        _outcomes(frame, number),
         _scores(ok, of),
         *_timings(ok, of),
         ok[MEMORY].groupby(of).median(),
@@ -136,9 +136,9 @@ def summarize(records: pd.DataFrame) -> pd.DataFrame:
         _environment(ok, of),
         _against_best(ok, of),
         twins.worth(ok, of, [name for name in SPEC_FIELDS if name != "architecture"]),
-        pd.Series({group: _failures(trials) for group, trials in groups}, name="failures", dtype="object"),
+        _failures(frame[frame["status"] != "ok"], number),
     ]
-    summary: pd.DataFrame = pd.concat([part.reindex(range(groups.ngroups)) for part in parts], axis=1)
+    summary: pd.DataFrame = pd.concat([part.reindex(range(number.nunique())) for part in parts], axis=1)
     return summary
 
 
@@ -156,9 +156,21 @@ def in_order(frame: pd.DataFrame) -> pd.DataFrame:
     """Sort so that rows to compare stand together: data, architecture, settings, then backends side by side."""
     last = ["backend", "engine"]
     fields = [*SAME_TEST, "architecture", *(name for name in SPEC_FIELDS if name not in [*SAME_TEST, *last])]
-    fields = [name for name in [*fields, *last, "seed", "key"] if name in frame.columns]
-    keys = [tuple(natural(value) for value in row) for row in frame[fields].itertuples(index=False, name=None)]
-    return frame.iloc[sorted(range(len(frame)), key=keys.__getitem__)].reset_index(drop=True)
+    fields = [name for name in [*fields, *last, "seed"] if name in frame.columns]
+    ranks = [_natural_ranks(frame[name]) for name in reversed(fields)]  # np.lexsort takes the first field last
+    if "key" in frame.columns:
+        ranks.insert(0, pd.factorize(frame["key"], sort=True)[0])
+    return frame.iloc[np.lexsort(ranks)].reset_index(drop=True)
+
+
+def _natural_ranks(values: pd.Series[Any]) -> np.ndarray:
+    """Return each value's place among the different ones in natural order; null is -1 and comes first."""
+    codes, different = pd.factorize(values)
+    keys = [natural(value) for value in different]
+    place = np.empty(len(keys) + 1, np.int64)
+    place[sorted(range(len(keys)), key=keys.__getitem__)] = np.arange(len(keys))
+    place[-1] = -1  # where factorize's code for null points to
+    return np.asarray(place[codes])
 
 
 def natural(value: Any) -> tuple[Any, ...]:
@@ -175,12 +187,12 @@ def at_chance(summary: pd.DataFrame) -> pd.Series[bool]:
     return (summary["test_accuracy_mean"] < 1.5 / summary["n_classes"]).fillna(False)
 
 
-def configuration(row: pd.Series[Any], fields: Sequence[str] = tuple(SPEC_FIELDS)) -> tuple[Hashable, ...]:
+def configuration(row: Mapping[Any, Any], fields: Sequence[str] = tuple(SPEC_FIELDS)) -> tuple[Hashable, ...]:
     """Return what identifies a row's configuration, as a value that can be looked up (null as None)."""
     return tuple(None if pd.isna(row[name]) else row[name] for name in fields)
 
 
-def backend_label(row: pd.Series[Any]) -> str:
+def backend_label(row: Mapping[Any, Any]) -> str:
     """Return ``torch``, or with its engine ``keras/tensorflow``."""
     return str(row["backend"]) + ("" if pd.isna(row["engine"]) else f"/{row['engine']}")
 
@@ -200,19 +212,21 @@ def error_line(error: object) -> str:
     return " ".join(line.strip() for line in said) or lines[-1].strip()
 
 
-def _outcomes(groups: Any) -> pd.DataFrame:
+def _outcomes(frame: pd.DataFrame, of: pd.Series[int]) -> pd.DataFrame:
+    counts = pd.crosstab(of, frame["status"])
+    ok, unsupported = (counts.get(name, pd.Series(0, counts.index)) for name in ("ok", "unsupported"))
+    total = counts.sum(axis=1)
+    reasons = frame["error"].groupby(of).first()
     rows = {}
-    for group, trials in groups:
-        counts = trials["status"].value_counts()
-        ok, unsupported = int(counts.get("ok", 0)), int(counts.get("unsupported", 0))
-        if ok == len(trials):
+    for group in counts.index:
+        if ok[group] == total[group]:
             status = "ok"
-        elif unsupported == len(trials):
-            status = f"unsupported: {error_line(trials['error'].iloc[0])}"
+        elif unsupported[group] == total[group]:
+            status = f"unsupported: {error_line(reasons[group])}"
         else:
-            bad = counts.drop("ok", errors="ignore").sort_index()
-            status = ", ".join(f"{count} of {len(trials)} {name}" for name, count in bad.items())
-        rows[group] = (status, ok, len(trials) - ok - unsupported)
+            bad = counts.loc[group].drop("ok", errors="ignore")
+            status = ", ".join(f"{count} of {total[group]} {name}" for name, count in bad.items() if count)
+        rows[group] = (status, int(ok[group]), int(total[group] - ok[group] - unsupported[group]))
     return pd.DataFrame.from_dict(rows, orient="index", columns=["status", "n", "n_failed"])
 
 
@@ -234,7 +248,9 @@ def _timings(ok: pd.DataFrame, of: pd.Series[int]) -> list[Any]:
     measured = metered["energy_method"].astype("object").fillna("").astype(str).str.startswith("measured")
     metered = metered[measured | ~measured.groupby(of[metered.index]).transform("any")]
     energy = metered.groupby(of[metered.index])
-    methods = energy["energy_method"].agg(lambda texts: "; ".join(sorted(set(texts.dropna()))))
+    methods = (
+        _distinct(metered["energy_method"], of).map(lambda texts: "; ".join(sorted(texts))).rename("energy_method")
+    )
     return [
         grouped["contended"].first().astype("object"),
         grouped.size().rename("n_timed"),
@@ -249,22 +265,35 @@ def _timings(ok: pd.DataFrame, of: pd.Series[int]) -> list[Any]:
 def _environment(ok: pd.DataFrame, of: pd.Series[int]) -> pd.DataFrame:
     """Return each configuration's environment; what differs from seed to seed stands side by side."""
 
-    def together(texts: pd.Series[Any]) -> str | None:
-        return BETWEEN.join(sorted(set(texts.dropna().astype(str)))) or None
+    def together(texts: Sequence[Any]) -> str | None:
+        return BETWEEN.join(sorted(set(map(str, texts)))) or None
 
-    def versions(texts: pd.Series[Any]) -> str | None:
+    def versions(texts: Sequence[str]) -> str | None:
         found: dict[str, set[str]] = {}
-        for text in texts.dropna():
+        for text in texts:
             for package, version in json.loads(text).items():
                 found.setdefault(package, set()).add(str(version))
         return json.dumps({name: BETWEEN.join(sorted(found[name])) for name in sorted(found)}) if found else None
 
-    def listed(lists: pd.Series[Any]) -> str | None:
-        return "; ".join(dict.fromkeys(item for items in lists.dropna() for item in items)) or None
+    def listed(lists: Sequence[tuple[str, ...]]) -> str | None:
+        return "; ".join(dict.fromkeys(item for items in lists for item in items)) or None
 
-    merged = {name: {"versions": versions, "differs": listed}.get(name, together) for name in ENVIRONMENT}
-    rows = {group: {name: merge(trials[name]) for name, merge in merged.items()} for group, trials in ok.groupby(of)}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=ENVIRONMENT, dtype="object")
+    ways: dict[str, Callable[[Sequence[Any]], str | None]] = {"versions": versions, "differs": listed}
+    columns = {}
+    for name in ENVIRONMENT:
+        values = ok[name].map(lambda value: tuple(value) if isinstance(value, list) else value)
+        columns[name] = _distinct(values, of).map(ways.get(name, together))
+    return pd.DataFrame(columns, index=of.unique(), columns=ENVIRONMENT, dtype="object")
+
+
+def _distinct(values: pd.Series[Any], of: pd.Series[int]) -> pd.Series[Any]:
+    """Return the different values that each configuration has, as lists; null is none."""
+    there = values.dropna()
+    distinct = pd.DataFrame({"of": of[there.index], "value": there}).drop_duplicates()
+    found: dict[int, list[Any]] = {}
+    for group, value in zip(distinct["of"].tolist(), distinct["value"].tolist(), strict=True):
+        found.setdefault(group, []).append(value)
+    return pd.Series(found, dtype="object")
 
 
 def _against_best(ok: pd.DataFrame, of: pd.Series[int]) -> pd.DataFrame:
@@ -281,14 +310,17 @@ def _against_best(ok: pd.DataFrame, of: pd.Series[int]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(table, orient="index", columns=["against_best", "against_best_p"])
 
 
-def _failures(trials: pd.DataFrame) -> str | None:
-    """Say what went wrong, seeds with the same reason together; None where nothing did."""
-    bad = trials[trials["status"] != "ok"]
-    seeds: dict[tuple[str, str], list[str]] = {}
-    for status, error, seed in zip(bad["status"], bad["error"], bad["seed"], strict=True):
-        seeds.setdefault((status, error_line(error)), []).append(str(seed))
-    texts = []
-    for (status, reason), which in seeds.items():
-        of_seeds = "" if status == "unsupported" else f" (seed{'s' * (len(which) > 1)} {', '.join(which)})"
-        texts.append(f"{status}{of_seeds}: {reason}")
-    return "; ".join(texts) or None
+def _failures(bad: pd.DataFrame, of: pd.Series[int]) -> pd.Series[Any]:
+    """Say what went wrong in each configuration where something did, seeds with the same reason together."""
+    seeds: dict[int, dict[tuple[str, str], list[str]]] = {}
+    for group, status, error, seed in zip(of[bad.index], bad["status"], bad["error"], bad["seed"], strict=True):
+        seeds.setdefault(group, {}).setdefault((status, error_line(error)), []).append(str(seed))
+    texts = {
+        group: "; ".join(_failure(*reason, which) for reason, which in found.items()) for group, found in seeds.items()
+    }
+    return pd.Series(texts, name="failures", dtype="object")
+
+
+def _failure(status: str, reason: str, seeds: Sequence[str]) -> str:
+    of_seeds = "" if status == "unsupported" else f" (seed{'s' * (len(seeds) > 1)} {', '.join(seeds)})"
+    return f"{status}{of_seeds}: {reason}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,8 +26,6 @@ from common.summary import (
     in_order,
     summarize,
 )
-
-FLOAT_FORMAT = "%.15g"  # the most digits that come back as they were written
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ def render_ranking(ranking: pd.DataFrame, format: HumanFormat | Literal["csv"], 
         columns.append(Column(name.removeprefix("score_"), cells, keep=99 - position))
     notes = ["score: weighted mean of the figures to its right, each scaled from 0, the worst of its data set and "
              "split here, to 1, the best; it depends on which rows are compared."]  # fmt: skip
-    said = {(f"{row['dataset']} {split_text(row)}: ", row["note"]) for _, row in ranking.iterrows()}
+    said = {(f"{row['dataset']} {split_text(row)}: ", row["note"]) for row in ranking.to_dict("records")}
     alike = len({note for _, note in said}) == 1
     notes += sorted({note if alike else where + note for where, note in said})
     unranked = ranking[ranking["reason"].notna()]
@@ -125,7 +123,7 @@ def render_ranking(ranking: pd.DataFrame, format: HumanFormat | Literal["csv"], 
     return lay_out(columns if len(rows) else [], [caption(rows)], notes, format, width, "tables/ranking.csv")
 
 
-def write_tables(records: pd.DataFrame, directory: Path) -> None:
+def write_tables(records: pd.DataFrame, directory: Path) -> pd.DataFrame:
     """Write ``trials.csv``, ``summary.csv`` and ``ranking.csv``; equal records give equal bytes in any row order.
 
     Over several data sets also ``critical_difference.svg``, see :func:`common.friedman.diagram`.
@@ -134,6 +132,10 @@ def write_tables(records: pd.DataFrame, directory: Path) -> None:
     ----------
     records : a row a trial.
     directory : made where it is not there; each file is replaced whole.
+
+    Returns
+    -------
+    The summary that was written, see :func:`common.summary.summarize`.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -148,33 +150,33 @@ def write_tables(records: pd.DataFrame, directory: Path) -> None:
     drawn = diagram(summary[summary["n"] > 0])
     if drawn is not None:
         write_atomically(directory / "critical_difference.svg", drawn)
+    return summary
 
 
 def to_csv(table: pd.DataFrame) -> str:
     """Return a table as CSV, its numbers with all the digits that come back as they were."""
-    return table.to_csv(index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
+    return table.to_csv(index=False, lineterminator="\n")
 
 
 # Figures and which of them are best
 
 
 def _figures(rows: pd.DataFrame) -> list[Column]:
-    columns = []
+    columns, found = [], dict(zip(rows.index, rows.to_dict("records"), strict=True))
     for figure in FIGURES:
         ran_to_the_end = figure.column == "epochs_mean" and (rows["epochs_mean"] == rows["max_epochs"]).all()
         if rows[figure.column].notna().any() and not ran_to_the_end:
-            columns.append(Column(figure.header, _cells(rows, figure), figure.keep))
+            columns.append(Column(figure.header, _cells(found, figure, _best(rows, figure)), figure.keep))
     seeds = []
     for n, status, chance in zip(rows["n"], rows["status"], at_chance(rows), strict=True):
         seeds.append(", ".join([str(n), *([status] if status != "ok" else []), *(["chance"] if chance else [])]))
     return [*columns, Column("n", [Cell(text) for text in seeds], right=False)]
 
 
-def _cells(rows: pd.DataFrame, figure: Figure) -> list[Cell]:
-    best = _best(rows, figure)
-    tested = rows["against_best"].notna().any()
+def _cells(rows: Mapping[Any, Mapping[Any, Any]], figure: Figure, best: set[Any]) -> list[Cell]:
+    tested = any(not pd.isna(row["against_best"]) for row in rows.values())
     cells = []
-    for at, row in rows.iterrows():
+    for at, row in rows.items():
         value = row[figure.column]
         if pd.isna(value):
             cells.append(Cell(DASH))
@@ -193,14 +195,14 @@ def _cells(rows: pd.DataFrame, figure: Figure) -> list[Cell]:
     return cells
 
 
-def _against_mark(row: pd.Series[Any]) -> str:
+def _against_mark(row: Mapping[Any, Any]) -> str:
     """Return ``=`` for an accuracy not told apart from the best, ``?`` for one that could not be tested."""
     if pd.isna(row["against_best"]):
         return "?"
     return "" if row["against_best"] == "told apart" else "="
 
 
-def _measured(row: pd.Series[Any]) -> bool:
+def _measured(row: Mapping[Any, Any]) -> bool:
     return str(row["energy_method"]).startswith("measured")
 
 
@@ -217,7 +219,10 @@ def _best(rows: pd.DataFrame, figure: Figure) -> set[Any]:
         rows = rows[~rows["contended"].eq(True)]
     best: set[Any] = set()
     for _, group in rows.groupby(SAME_TEST, dropna=False, sort=False):
-        mixed = figure.column == "energy_j" and len({_measured(row) for _, row in group.iterrows()}) > 1
+        mixed = (
+            figure.column == "energy_j"
+            and len({str(method).startswith("measured") for method in group["energy_method"]}) > 1
+        )
         if len(group) > 1 and not mixed:
             values = group[figure.column]
             shown = figure.show(values.max() if metric.higher else values.min())
@@ -290,7 +295,7 @@ def _untrained_notes(rows: pd.DataFrame) -> list[str]:
     found = rows[rows["untrained_parameters"] > 0].drop_duplicates("architecture")
     return [f"{row['architecture']}: {row['untrained_parameters']:,.0f} of its {row['parameters']:,.0f} parameters got no "
             "gradient (whole arrays as they were before training; the records name them)."
-            for _, row in found.iterrows()]  # fmt: skip
+            for row in found.to_dict("records")]  # fmt: skip
 
 
 def _seeds_notes(rows: pd.DataFrame) -> list[str]:
@@ -318,7 +323,7 @@ def _failure_lines(summary: pd.DataFrame) -> list[str]:
     bad = summary[summary["failures"].notna()].reset_index(drop=True)
     failed: dict[tuple[str, str], list[str]] = {}
     unsupported: dict[tuple[str, str], list[str]] = {}
-    for name, (_, row) in zip(row_names(bad), bad.iterrows(), strict=True):
+    for name, row in zip(row_names(bad), bad.to_dict("records"), strict=True):
         head, _, more = name.partition(" (")
         if row["failures"].startswith("unsupported"):
             unsupported.setdefault((backend_label(row), row["failures"]), []).append(row["architecture"])

@@ -63,7 +63,7 @@ def _is_twin(label: str, name: str) -> bool:
 def notes(rows: pd.DataFrame) -> list[str]:
     """Say in words what attention is worth in each row of a summary that has twins."""
     said = []
-    for _, row in rows[rows["twin"].notna()].iterrows():
+    for row in rows[rows["twin"].notna()].to_dict("records"):
         low, high = 100 * row["worth_low"], 100 * row["worth_high"]
         verdict = "worth its parameters" if low > 0 else "worth less than nothing" if high < 0 else "worth nothing"
         between = "" if low > 0 or high < 0 else ", which these seeds cannot tell from zero"

@@ -107,7 +107,7 @@ def test_all_mistakes_of_all_grids_are_said_once() -> None:
     )
     assert found == [
         "grids[0].training.epochs: found 0; input should be greater than or equal to 1",
-        "precision: found 'float46'; input should be 'float32' or 'float64'; did you mean 'float64'?",
+        "precision: found 'float46'; input should be 'float32', 'float64' or 'bfloat16'; did you mean 'float64'?",
         *(line for line in found if line.startswith("grids[1].")),
     ]
     assert sum("did you mean 'epochs'?" in line for line in found) == 1
