@@ -7,6 +7,7 @@ JSON. A study file holds *grids*: the same fields, each with one value or a list
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import itertools
 import json
@@ -227,7 +228,8 @@ _FFN = re.compile(r"ffn:(?P<sizes>[0-9x-]+)(:(?P<activations>[a-z_-]+))?")
 _FFN_FORM = "write ffn:SIZES[:ACTIVATIONS], such as ffn:64, ffn:128-64, ffn:16x64:sigmoid or ffn:32-32:relu-tanh"
 
 
-def parse_architecture(text: str) -> dict[str, Any]:
+@functools.lru_cache
+def parse_architecture(text: str) -> Mapping[str, Any]:
     """Turn the command line's spelling of an architecture, as tables have it, into the fields of its specification.
 
     Options stand behind it: ``attention_2k+scores=uniform``, ``ffn:64+dropout=0.2+batch_norm``.

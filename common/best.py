@@ -41,7 +41,7 @@ def against_best(groups: Sequence[NDArray[np.float64]]) -> list[list[Against]]:
         (:data:`CLAIM_SEEDS`), or fewer in common with the best, is not tested.
     """
     tested = [_all_pairs(scores) for scores in groups]
-    adjusted = np.array(holm(p for pairs, _ in tested for p in pairs.ps), np.float64)
+    adjusted = holm(np.concatenate([np.empty(0), *(pairs.ps for pairs, _ in tested)]))
     ends = np.cumsum([0, *(len(pairs.ps) for pairs, _ in tested)])
     return [
         _against(scores, replace(pairs, ps=adjusted[start:end]), same_as)

@@ -191,8 +191,8 @@ def compare(records: pd.DataFrame, first: Side, second: Side, artefacts: Callabl
         lines += _answers(name, trials, artefacts)
     if len(groups) > 1:
         lines += _pooled(lines, changes, len(groups))
-    adjusted = holm(line.p for line in lines)
-    return [replace(line, adjusted_p=p) for line, p in zip(lines, adjusted, strict=True)]
+    adjusted = holm([math.nan if line.p is None else line.p for line in lines]).tolist()
+    return [replace(line, adjusted_p=None if math.isnan(p) else p) for line, p in zip(lines, adjusted, strict=True)]
 
 
 def _pairs(records: pd.DataFrame, first: Side, second: Side) -> pd.DataFrame:

@@ -172,10 +172,11 @@ def t_tests(differences: NDArray[np.float64]) -> NDArray[np.float64]:
     x, n = differences[:, n >= 2], n[n >= 2]
     if not n.size:
         return p
-    largest = np.nanmax(np.abs(x), axis=0)
-    constant = np.nanmax(x, axis=0) - np.nanmin(x, axis=0) <= 1e-9 * largest
-    error = np.where(constant, 1, np.nanstd(x, axis=0, ddof=1)) / np.sqrt(n)
-    tested = 2 * stdtr(n - 1, -np.abs(np.nanmean(x, axis=0) / error))
+    high, low, mean = np.fmax.reduce(x), np.fmin.reduce(x), np.nansum(x, axis=0) / n
+    largest = np.maximum(np.abs(high), np.abs(low))
+    constant = high - low <= 1e-9 * largest
+    error = np.where(constant, 1, np.sqrt(np.nansum((x - mean) ** 2, axis=0) / (n - 1))) / np.sqrt(n)
+    tested = 2 * stdtr(n - 1, -np.abs(mean / error))
     p[(~np.isnan(differences)).sum(axis=0) >= 2] = np.where(
         largest == 0, 1, np.where(constant, np.power(2.0, 1 - n), tested)
     )
@@ -301,23 +302,23 @@ def combine_p(ps: Sequence[float]) -> float:
     return min(1.0, sorted(ps)[middle - 1] * len(ps) / middle)
 
 
-def holm(ps: Iterable[float | None]) -> list[float | None]:
+def holm(ps: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
     """Adjust p-values so that, at any level, a false claim among all of them is no likelier than the level.
 
     Parameters
     ----------
-    ps : of one table; None where there was no test, and stays None.
+    ps : of one table; NaN where there was no test, and stays NaN.
 
     Notes
     -----
     S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979);
     holds whatever the dependence between the tests.
     """
-    values = np.array(list(ps), np.float64)  # None as NaN, which sorts last
-    order = np.argsort(values)[: np.count_nonzero(~np.isnan(values))]
+    values = np.array(ps, np.float64)
+    order = np.argsort(values)[: np.count_nonzero(~np.isnan(values))]  # NaN sorts last
     steps = np.minimum(1.0, values[order] * np.arange(len(order), 0, -1))
     values[order] = np.maximum.accumulate(steps)
-    return [None if math.isnan(p) else p for p in values.tolist()]
+    return values
 
 
 def _bca(x: NDArray[np.float64], level: float) -> tuple[float, float]:

@@ -162,8 +162,8 @@ def test_combined_p_values_hold_where_tests_overlap_and_sums_of_counts_do_not() 
 
 
 def test_holm_by_hand_and_by_statsmodels() -> None:
-    assert holm([0.01, None, 0.04, 0.03]) == pytest.approx([0.03, None, 0.06, 0.06])
-    assert holm([]) == [] and holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([0.01, math.nan, 0.04, 0.03]) == pytest.approx([0.03, math.nan, 0.06, 0.06], nan_ok=True)
+    assert holm([]).size == 0 and holm([0.9, 0.8]).tolist() == [1.0, 1.0]
     from statsmodels.stats.multitest import multipletests
 
     ps = np.random.default_rng(6).uniform(size=30) ** 3
@@ -221,7 +221,7 @@ def test_of_1000_reports_without_a_difference_at_most_5_percent_claim_one() -> N
         times = np.log(1 + 0.05 * rng.exponential(size=(10, 4, 3)) ** 3)
         again = np.log(1 + 0.05 * rng.exponential(size=(10, 4, 3)) ** 3)
         changes = np.concatenate([scores, times - again], axis=2).reshape(10, -1)
-        claimed += any(p < 0.05 for p in holm(t_tests(changes)))  # type: ignore[operator]
+        claimed += bool((holm(t_tests(changes)) < 0.05).any())
     assert claimed / 1000 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 1000)
 
 
