@@ -49,7 +49,7 @@ class Stack:
             kernels = [array for name, array in arrays.items() if name.endswith("kernel")]
             others = [array for name, array in arrays.items() if not name.endswith("kernel")]
             self._stacks.append(arrays)
-            self._optimizers.append(Optimizer(self._training, kernels, others, self._native, fused=True))
+            self._optimizers.append(Optimizer(self._training, kernels, others, self._native))
             self._firsts.append(members[0])
 
     def _arrays(self) -> dict[str, Tensor]:
@@ -69,14 +69,16 @@ class Stack:
         """Take each network once through its own rows of `inputs`, (all rows, features); return their mean losses."""
         size, rows = self._training.batch_size, len(epochs[0].order)
         orders = torch.as_tensor(np.stack([epoch.order for epoch in epochs]), device=inputs.device)
+        wanted = [parameter for optimizer in self._optimizers for parameter in optimizer.parameters]
         totals = torch.zeros(len(epochs), device=inputs.device, dtype=torch.float64)
         for step, start in enumerate(range(0, rows, size)):
             batch = orders[:, start : start + size]
             x = inputs.index_select(0, batch.flatten()).view(*batch.shape, -1)
             losses = self._losses(x, labels[batch])
-            torch.autograd.backward(losses.sum())
+            gradients = iter(torch.autograd.grad(losses.sum(), wanted))
             for first, optimizer in zip(self._firsts, self._optimizers, strict=True):
-                optimizer.step(float(epochs[first].learning_rates[step]))
+                own = [*itertools.islice(gradients, len(optimizer.parameters))]
+                optimizer.step(own, float(epochs[first].learning_rates[step]))
             totals += losses.detach() * batch.shape[1]
         return (totals / rows).tolist()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from backends.torch_optim import Optimizer
+    from backends import torch_optim
 
 _CHUNK = 4096
 """Rows predicted at once: bounds the memory of prediction, not its result."""
@@ -70,11 +70,11 @@ class TorchBackend(Backend):
     }
 
     def start(self) -> None:
-        global torch, nn, Optimizer
+        global torch, nn, torch_optim
         import torch
         from torch import nn
 
-        from backends.torch_optim import Optimizer
+        from backends import torch_optim
 
         torch.set_num_threads(self.runtime.threads)
         # dead pixels' weights decay into denormal floats under Adam, which are many times slower (see design notes)
@@ -84,7 +84,8 @@ class TorchBackend(Backend):
             raise UserError("device: 'cuda' was asked for, and PyTorch sees no GPU here; use --device cpu")
         self._device = torch.device("cuda" if available and self.runtime.device != "cpu" else "cpu")
         self._dtype = getattr(torch, number_format(self.runtime.precision))
-        self._autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self.runtime.precision == "bfloat16")
+        mixed = self.runtime.precision == "bfloat16"
+        self._autocast = torch.autocast(self._device.type, torch.bfloat16) if mixed else nullcontext()
 
     def settings(self) -> dict[str, Any]:
         name = torch.cuda.get_device_name() if self._device.type == "cuda" else None
@@ -145,14 +146,14 @@ class TorchBackend(Backend):
         with torch.no_grad():
             for name, (tensor, permutation) in self._places.items():
                 _permuted(tensor, permutation).copy_(torch.as_tensor(weights[name]))
-        self._optimizer = self._make_optimizer()
-        torch.manual_seed(self._network.seed)
-
-    def _make_optimizer(self) -> Optimizer:
         kernels = self._kernels()
         kept = {id(kernel) for kernel in kernels}
-        others = [one for one in self._model.parameters() if one.requires_grad and id(one) not in kept]
-        return Optimizer(self._network.training, kernels, others, self._network.native, not self.runtime.idiomatic)
+        others = [one for one in self._model.parameters() if id(one) not in kept]
+        if self.runtime.idiomatic:
+            self._tutorial_optimizer = torch_optim.tutorial(self._network.training, [*self._model.parameters()])
+        else:
+            self._optimizer = torch_optim.Optimizer(self._network.training, kernels, others, self._network.native)
+        torch.manual_seed(self._network.seed)
 
     def _kernels(self) -> list[Tensor]:
         """Return the parameters that penalties and decay are for."""
@@ -193,17 +194,18 @@ class TorchBackend(Backend):
         training, model, optimizer = self._network.training, self._model, self._optimizer
         cross_entropy = nn.CrossEntropyLoss(label_smoothing=training.label_smoothing)
         kernels = self._kernels() if training.l2 and not self._network.native else []
-        total = torch.zeros((), device=self._device, dtype=torch.float64)
-        for step, rate in enumerate(learning_rates.tolist()):
-            batch = slice(step * training.batch_size, (step + 1) * training.batch_size)
+        batches, labels = torch.split(x, training.batch_size), torch.split(y, training.batch_size)
+        losses = []
+        for inputs, targets, rate in zip(batches, labels, learning_rates.tolist(), strict=True):
             with self._autocast:
-                loss = cross_entropy(model(x[batch]), y[batch])
+                loss = cross_entropy(model(inputs), targets)
             for kernel in kernels:
                 loss = loss + 0.5 * training.l2 * kernel.square().sum()
-            loss.backward()
-            optimizer.step(rate)
-            total += loss.detach() * len(y[batch])  # read once an epoch: .item() here would wait for the device
-        return float(total) / len(y)
+            # not backward(), which would keep the gradients in the parameters, to be cleared again
+            optimizer.step(torch.autograd.grad(loss, optimizer.parameters, allow_unused=True), rate)
+            losses.append(loss.detach())  # read once an epoch: .item() here would wait for the device
+        rows = torch.tensor([len(targets) for targets in labels], dtype=torch.float64, device=self._device)
+        return float(torch.stack(losses).double() @ rows) / len(y)
 
     def fit_many(
         self,
@@ -232,14 +234,17 @@ class TorchBackend(Backend):
         training = self._network.training
         cross_entropy = nn.CrossEntropyLoss(label_smoothing=training.label_smoothing)
         for epoch in epochs:
-            rows, rate, total = len(epoch.order), float(epoch.learning_rates[0]), 0.0
+            rows, total = len(epoch.order), 0.0
+            for group in self._tutorial_optimizer.param_groups:
+                group["lr"] = float(epoch.learning_rates[0])
             loader = DataLoader(TensorDataset(inputs[:rows], labels[:rows]), training.batch_size, shuffle=True)
             self._model.train()
             for x, y in loader:
                 with self._autocast:
                     loss = cross_entropy(self._model(x.to(self._device)), y.to(self._device))
                 loss.backward()
-                self._optimizer.step(rate)
+                self._tutorial_optimizer.step()
+                self._tutorial_optimizer.zero_grad()
                 total += loss.item() * len(y)
             if on_epoch_end(total / rows):
                 return
