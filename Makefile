@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed-$(shell cat requirements.txt Makefile | cksum | cut -d ' ' -f 1)
 
-.PHONY: compare test test-slow coverage check clean
+.PHONY: compare test test-slow coverage check bench clean
 
 compare: $(INSTALLED)
 	$(BIN)/python compare.py
@@ -23,6 +23,13 @@ check: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# About an hour on 2 cores, which must have nothing else to do.
+bench: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	$(BIN)/python -m benchmarks.loops
+	$(BIN)/python -m benchmarks.harness
+	$(BIN)/python -m benchmarks.many
 
 # The mark's name holds what is installed: a changed requirements.txt installs again, a second call does not.
 $(INSTALLED):

@@ -80,7 +80,7 @@ class Optimizer:
             reached = [gradient for gradient in found if gradient is not None]
             if len(reached) < len(found):
                 group = group.where([gradient is not None for gradient in found])
-            self._apply(group, reached, rate)
+            self._apply(group, [*map(_as_laid_out, reached, group.parameters)], rate)
         self._rate = rate
 
     def _apply(self, group: _Group, gradients: list[Tensor], rate: float) -> None:
@@ -123,6 +123,16 @@ class Optimizer:
             eps=epsilon,
             maximize=False,
         )
+
+
+def _as_laid_out(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """Return a gradient in its parameter's order of memory, which fused optimizers take for granted.
+
+    That of a convolution has the channels last where its inputs have.
+    """
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
 
 
 def tutorial(training: Training, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:

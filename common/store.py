@@ -159,7 +159,7 @@ def _readable(path: str, key: str) -> dict[str, Any] | None:
             record: dict[str, Any] = json.loads(file.read())
         if record["key"] == key and isinstance(record["status"], str):
             return record
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError):
         pass

@@ -20,6 +20,7 @@ from backends.base import Backend, Network, Runtime
 from common.initial import epochs, initial_weights
 from config import Activation, FeedForward, Training
 
+pytestmark = pytest.mark.slow  # each engine compiles every case
 ROOT = Path(__file__).parent.parent
 ENGINES = backends.load("keras").engines
 HIDDEN = FeedForward(hidden_layer_sizes=(32, 16), activations=("relu", "tanh"))

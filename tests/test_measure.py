@@ -83,7 +83,7 @@ def test_every_figure_is_there_for_a_sound_trial(measured: dict[str, dict[str, A
     null = {name for name, value in record.items() if value is None}
     not_asked_for = {"engine", "rows", "input_size", "pca", "epsilon"}
     not_reached = {f"{name}_to_{level}" for name in ("epochs", "fit_s") for level in (97, 98, 99)}
-    assert null <= not_asked_for | not_reached | {"error", "device_memory_mb", "differs"}
+    assert null <= not_asked_for | not_reached | {"error", "device_memory_mb", "differs", "batched"}
 
 
 class Tape:

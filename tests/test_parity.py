@@ -15,16 +15,34 @@ CASES = {case.name: case for case in parity.CASES}
 ENGINES = ("keras/tensorflow", "keras/torch", "keras/jax")
 
 
+FAST = (
+    *("adam, L2", "adamw", "sgd, Nesterov momentum, cosine", "sigmoid, relu, tanh", "convolution"),
+    "attention of single-weight neurons, epsilon 2**-10",
+)
+"""One of each kind; all of them take minutes, most of which engines compile."""
+OTHERS = tuple(name for name in CASES if name not in FAST)
+
+
 @functools.cache
-def verdicts() -> dict[str, parity.Verdict]:
-    """Run every case once, each framework in one process for all of them."""
-    found = parity.run(parity.CASES, data.load("digits"), "digits", None, backends.vocabulary())
+def verdicts(names: tuple[str, ...]) -> dict[str, parity.Verdict]:
+    """Run each case once, each framework in one process for all of them."""
+    cases = [CASES[name] for name in names]
+    found = parity.run(cases, data.load("digits"), "digits", None, backends.vocabulary())
     return {verdict.case.name: verdict for verdict in found}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", FAST)
 def test_frameworks_train_the_same_network(name: str) -> None:
-    verdict = verdicts()[name]
+    check(verdicts(FAST)[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_frameworks_train_every_same_network(name: str) -> None:
+    check(verdicts(OTHERS)[name])
+
+
+def check(verdict: parity.Verdict) -> None:
     limit = {"dense": 1e-11, "other": 1e-9}[verdict.case.kind]
     assert verdict.steps[-1] == 300
     assert max(verdict.differences[-1]) <= limit, parity.table([verdict])
@@ -33,8 +51,10 @@ def test_frameworks_train_the_same_network(name: str) -> None:
     assert {*ENGINES, "torch"} <= set(verdict.backends)
 
 
+@pytest.mark.slow
 def test_dense_cases_that_scikit_learn_can_express_hold_it() -> None:
-    with_sklearn = [name for name, verdict in verdicts().items() if "sklearn" in verdict.backends]
+    found = verdicts(FAST) | verdicts(OTHERS)
+    with_sklearn = [name for name, verdict in found.items() if "sklearn" in verdict.backends]
     assert len(with_sklearn) >= 12
     assert {"adam", "sgd", "sgd, momentum", "sgd, Nesterov momentum, cosine", "adam, L2"} <= set(with_sklearn)
 
