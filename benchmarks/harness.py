@@ -31,12 +31,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.harness", description=__doc__)
     parser.add_argument("--trials", nargs="+", type=int, default=[10, 100, 1000, 10_000], help="of the stores")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dataset", default="auto")
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks/harness.json"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        shares = trial_shares(Path(folder), arguments.rounds)
+        shares = trial_shares(Path(folder), arguments.rounds, arguments.dataset)
         print(_shares_table(shares))
-        stores = {trials: store_seconds(trials, Path(folder), arguments.rounds) for trials in arguments.trials}
+        stores = {
+            trials: store_seconds(trials, Path(folder), arguments.rounds, arguments.dataset)
+            for trials in arguments.trials
+        }
         print(_stores_table(stores, arguments.rounds))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     found = {"environment": describe(("torch", "scikit-learn")), "trials": shares, "stores": stores}
@@ -55,12 +59,13 @@ def _compare(*arguments: object) -> float:
     return time.perf_counter() - start
 
 
-def trial_shares(folder: Path, rounds: int) -> list[dict[str, float]]:
-    """Run trials of about ten seconds in warm processes; return what the parent process and the pipe added to each."""
+def trial_shares(folder: Path, rounds: int, dataset: str) -> list[dict[str, float]]:
+    """Run trials of ten epochs in warm processes; return what the parent process and the pipe added to each."""
     fields = {
         "question": "What does the harness add to a trial?",
         "base": {
             "backend": ["sklearn", "torch"],
+            "dataset": dataset,
             "architecture": "ffn:128-64",
             "seeds": rounds + 1,
             "training": {"epochs": 10, "batch_size": 64, "early_stopping_patience": None},
@@ -91,7 +96,7 @@ def _shares_table(shares: list[dict[str, Any]]) -> str:
     return lay_out(columns, ["What the harness adds to a trial"], notes, "text", None, "")
 
 
-def make_store(trials: int, folder: Path) -> tuple[Path, Run]:
+def make_store(trials: int, folder: Path, dataset: str) -> tuple[Path, Run]:
     """Write a study of so many trials, and a run with a record for each of them; return the study's file and the run.
 
     The records are made up; a store cannot tell.
@@ -100,6 +105,7 @@ def make_store(trials: int, folder: Path) -> tuple[Path, Run]:
         "question": f"What do {trials} trials cost?",
         "base": {
             "backend": "torch",
+            "dataset": dataset,
             "architecture": [f"ffn:{1 + width}" for width in range(max(1, trials // SEEDS))],
             "seeds": min(trials, SEEDS),
             "threads": 1,
@@ -121,9 +127,9 @@ def make_store(trials: int, folder: Path) -> tuple[Path, Run]:
     return file, run
 
 
-def store_seconds(trials: int, folder: Path, rounds: int) -> dict[str, float]:
+def store_seconds(trials: int, folder: Path, rounds: int, dataset: str) -> dict[str, float]:
     """Return the seconds of each command on a store of so many trials: the median of the rounds."""
-    file, run = make_store(trials, folder)
+    file, run = make_store(trials, folder, dataset)
     results = run.directory.parent
     commands: dict[str, tuple[object, ...]] = {
         "list": ("list", "runs", "--results", results),
