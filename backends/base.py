@@ -10,13 +10,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 
-from config import Architecture, FeedForward, Loop, Protocol, Training, Trial
+from config import Activation, Architecture, FeedForward, Loop, Optimizer, Precision, Protocol, Training, Trial
 
 Array = np.ndarray
+EpochEnd = Callable[[float | None], bool]
+"""Told an epoch's mean loss, penalties included (None where the framework has none); True ends the training."""
 Weights = dict[str, Array]
 """Weights by canonical name (``hidden_0/kernel``), in the layouts Keras uses: dense (in, out), conv (h, w, in, out)."""
 
@@ -144,6 +146,17 @@ class Capability:
         return self.refuses.get(missing[0]) or self.refuses.get(kind) or f"it has no {missing[0].replace(':', ' ')}"
 
 
+GENERAL = frozenset(
+    {"architecture:ffn", "architecture:custom", "mixed_activations", "dropout", "batch_norm", "l2", "label_smoothing"}
+    | {"early_stopping", "two_classes", "loop:idiomatic", "device:auto", "device:cpu", "device:cuda"}
+    | {f"precision:{name}" for name in get_args(Precision)}
+    | {f"optimizer:{name}" for name in get_args(Optimizer)}
+    | {"schedule:step", "schedule:cosine", "schedule:one_cycle"}
+    | {f"activation:{name}" for name in get_args(Activation)}
+)
+"""What a general framework of neural networks expresses, beside the architectures of ``backends/models/``."""
+
+
 def needs(trial: Trial, classes: int) -> list[str]:
     """Return what a trial asks of a backend, the words that :class:`Capability` answers."""
     architecture, training = trial.architecture, trial.training
@@ -236,7 +249,7 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float | None], bool]) -> None:
+    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: EpochEnd) -> None:
         """Train, one pass over `data` for each of `epochs`.
 
         The idiomatic loop shuffles for itself: of an epoch it takes the number of rows, the first so many, and the
@@ -245,8 +258,6 @@ class Backend(ABC):
         Parameters
         ----------
         data : what :meth:`prepare` returned.
-        on_epoch_end : called with the epoch's mean loss (penalties included; None where the framework has none);
-            training ends where it returns True.
 
         Raises
         ------

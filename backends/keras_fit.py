@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import keras
 
-from backends.base import Array, Epoch
+from backends.base import Array, Epoch, EpochEnd
 from config import Training
 
 
@@ -28,7 +28,7 @@ def compiled(model: keras.Model, optimizer: keras.Optimizer, penalty: float) -> 
 class _Follow(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Takes the learning rates of the harness's epochs, tells it of each one's end, and ends where it says so."""
 
-    def __init__(self, epochs: Iterable[Epoch], on_epoch_end: Callable[[float | None], bool]) -> None:
+    def __init__(self, epochs: Iterable[Epoch], on_epoch_end: EpochEnd) -> None:
         super().__init__()
         self._epochs, self._told = iter(epochs), on_epoch_end
         self.epoch: Epoch | None = next(self._epochs)
@@ -48,7 +48,7 @@ def fit_by_itself(
     targets: Array,
     training: Training,
     epochs: Iterable[Epoch],
-    on_epoch_end: Callable[[float | None], bool],
+    on_epoch_end: EpochEnd,
 ) -> None:
     """Train with one call of fit, which shuffles for itself; arguments as :meth:`backends.base.Backend.fit` has them.
 

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from backends import custom
-from backends.base import Array, Backend, Capability, Epoch, Layer, Network, Runtime, Stopping, Weights, WeightSpec
+from backends.base import (
+    GENERAL,
+    Array,
+    Backend,
+    Capability,
+    Epoch,
+    EpochEnd,
+    Layer,
+    Network,
+    Runtime,
+    Stopping,
+    Weights,
+    WeightSpec,
+)
 from backends.models import attention, module, offered
-from config import Activation, Custom, FeedForward, UserError, number_format
+from config import Custom, FeedForward, UserError, number_format
 
 if TYPE_CHECKING:
     import keras
@@ -40,31 +53,7 @@ class KerasBackend(Backend):
     engines = ("tensorflow", "torch", "jax")
     packages = ("keras", "tensorflow", "torch", "jax")
     capability = Capability(
-        expresses=frozenset(
-            {
-                "architecture:ffn",
-                "architecture:custom",
-                "mixed_activations",
-                "dropout",
-                "batch_norm",
-                "l2",
-                "label_smoothing",
-                "loop:idiomatic",
-            }
-            | {"early_stopping", "two_classes"}
-            | {
-                "precision:float32",
-                "precision:float64",
-                "precision:bfloat16",
-                "device:auto",
-                "device:cpu",
-                "device:cuda",
-            }
-            | {"optimizer:sgd", "optimizer:adam", "optimizer:adamw"}
-            | {"schedule:step", "schedule:cosine", "schedule:one_cycle"}
-            | {f"activation:{name}" for name in get_args(Activation)}
-            | offered("keras")
-        ),
+        expresses=GENERAL | offered("keras"),
         refuses={
             "architecture": "this architecture is written in PyTorch alone",
             "vector_input": "it needs images, and PCA leaves none",
@@ -211,7 +200,7 @@ class KerasBackend(Backend):
     def _tensor(self, array: Array) -> Any:
         return keras.ops.convert_to_tensor(np.asarray(array, number_format(self.runtime.precision)))
 
-    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float | None], bool]) -> None:
+    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: EpochEnd) -> None:
         inputs, targets = data
         if self.runtime.idiomatic:
             keras_fit.fit_by_itself(self._compiled, inputs, targets, self._network.training, epochs, on_epoch_end)

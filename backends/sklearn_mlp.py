@@ -6,14 +6,26 @@ import contextlib
 import copy
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backends import custom
-from backends.base import Array, Backend, Capability, Diverged, Epoch, Layer, Network, Stopping, Weights, WeightSpec
+from backends.base import (
+    Array,
+    Backend,
+    Capability,
+    Diverged,
+    Epoch,
+    EpochEnd,
+    Layer,
+    Network,
+    Stopping,
+    Weights,
+    WeightSpec,
+)
 from config import Activation, Custom, FeedForward, number_format
 
 if TYPE_CHECKING:
@@ -144,7 +156,7 @@ class SklearnBackend(Backend):
             inputs.reshape(len(inputs), -1), dtype=number_format(self.runtime.precision)
         ), labels
 
-    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float | None], bool]) -> None:
+    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: EpochEnd) -> None:
         inputs, labels = data
         if self._own:
             epoch = next(iter(epochs))
@@ -162,9 +174,7 @@ class SklearnBackend(Backend):
                 raise Diverged(str(error)) from error
             raise
 
-    def _fit_by_epoch(
-        self, inputs: Array, labels: Array, epochs: Iterable[Epoch], on_epoch_end: Callable[[float | None], bool]
-    ) -> None:
+    def _fit_by_epoch(self, inputs: Array, labels: Array, epochs: Iterable[Epoch], on_epoch_end: EpochEnd) -> None:
         shuffled = np.empty_like(inputs)  # kept: fresh pages every epoch would cost more than the gathering
         for epoch in epochs:
             rows = len(epoch.order)
@@ -173,9 +183,7 @@ class SklearnBackend(Backend):
             if on_epoch_end(self._train_epoch(x, labels[epoch.order], epoch.learning_rates)):
                 return
 
-    def _fit_by_itself(
-        self, inputs: Array, labels: Array, epochs: Iterator[Epoch], on_epoch_end: Callable[[float | None], bool]
-    ) -> None:
+    def _fit_by_itself(self, inputs: Array, labels: Array, epochs: Iterator[Epoch], on_epoch_end: EpochEnd) -> None:
         """Train with one call of MLPClassifier.fit, which goes on until the harness or the epochs end.
 
         It draws its initial weights itself, from the same seed as :meth:`build` and so the same.

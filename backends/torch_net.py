@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backends import custom
-from backends.base import Array, Backend, Capability, Epoch, Layer, Network, Weights, WeightSpec
+from backends.base import GENERAL, Array, Backend, Capability, Epoch, EpochEnd, Layer, Network, Weights, WeightSpec
 from backends.models import module, offered
-from config import Activation, Custom, FeedForward, UserError, number_format
+from config import Custom, FeedForward, UserError, number_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,33 +31,7 @@ class TorchBackend(Backend):
 
     packages = ("torch",)
     capability = Capability(
-        expresses=frozenset(
-            {
-                "architecture:ffn",
-                "architecture:custom",
-                "mixed_activations",
-                "dropout",
-                "batch_norm",
-                "l2",
-                "label_smoothing",
-                "early_stopping",
-                "loop:idiomatic",
-                "many:ffn",
-            }
-            | {
-                "precision:float32",
-                "precision:float64",
-                "precision:bfloat16",
-                "device:auto",
-                "device:cpu",
-                "device:cuda",
-            }
-            | {"two_classes"}
-            | {"optimizer:sgd", "optimizer:adam", "optimizer:adamw"}
-            | {"schedule:step", "schedule:cosine", "schedule:one_cycle"}
-            | {f"activation:{name}" for name in get_args(Activation)}
-            | offered("torch")
-        ),
+        expresses=GENERAL | {"many:ffn"} | offered("torch"),
         refuses={"vector_input": "convolution and attention need images, and PCA leaves vectors"},
     )
     native = {
@@ -146,13 +120,14 @@ class TorchBackend(Backend):
         with torch.no_grad():
             for name, (tensor, permutation) in self._places.items():
                 _permuted(tensor, permutation).copy_(torch.as_tensor(weights[name]))
-        kernels = self._kernels()
-        kept = {id(kernel) for kernel in kernels}
-        others = [one for one in self._model.parameters() if id(one) not in kept]
+        parameters, training = [*self._model.parameters()], self._network.training
         if self.runtime.idiomatic:
-            self._tutorial_optimizer = torch_optim.tutorial(self._network.training, [*self._model.parameters()])
+            self._tutorial_optimizer = torch_optim.tutorial(training, parameters)
         else:
-            self._optimizer = torch_optim.Optimizer(self._network.training, kernels, others, self._network.native)
+            kernels = self._kernels()
+            kept = {id(kernel) for kernel in kernels}
+            others = [one for one in parameters if id(one) not in kept]
+            self._optimizer = torch_optim.Optimizer(training, kernels, others, self._network.native)
         torch.manual_seed(self._network.seed)
 
     def _kernels(self) -> list[Tensor]:
@@ -172,7 +147,7 @@ class TorchBackend(Backend):
         tensor = torch.as_tensor(inputs, device=device or self._device, dtype=self._dtype)
         return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor  # a view: channels last in memory
 
-    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float | None], bool]) -> None:
+    def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: EpochEnd) -> None:
         inputs, labels = data
         if self.runtime.idiomatic:
             self._fit_as_in_the_tutorial(inputs, labels, epochs, on_epoch_end)
@@ -215,18 +190,18 @@ class TorchBackend(Backend):
         epochs: Iterable[Sequence[Epoch]],
         on_epoch_end: Callable[[list[float], Callable[[int], Weights]], bool],
     ) -> None:
+        from backends.models.torch_layers import Flatten
         from backends.torch_many import Stack
 
         inputs, labels = data
-        # as Flatten does it; in memory the channels are last, so that nothing is copied
-        vectors = (inputs.permute(0, 2, 3, 1) if inputs.ndim == 4 else inputs).flatten(1)
+        vectors = Flatten()(inputs)  # a view: in memory the channels are last
         stack = Stack(networks, weights, self._device, self._dtype)
         for several in epochs:
             if on_epoch_end(stack.train_epoch(vectors, labels, several), stack.weights):
                 return
 
     def _fit_as_in_the_tutorial(
-        self, inputs: Tensor, labels: Tensor, epochs: Iterable[Epoch], on_epoch_end: Callable[[float | None], bool]
+        self, inputs: Tensor, labels: Tensor, epochs: Iterable[Epoch], on_epoch_end: EpochEnd
     ) -> None:
         """Train with a DataLoader, sample by sample into batches (PyTorch's tutorial, "Optimizing Model Parameters")."""
         from torch.utils.data import DataLoader, TensorDataset

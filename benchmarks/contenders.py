@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.base import Array
+from backends.base import Array, Backend, Epoch, Network, Runtime
 
 Train = Callable[[int], None]
 """Trains for a number of epochs."""
@@ -46,21 +46,27 @@ class Case:
         return tuple(int(size) for size in self.architecture.removeprefix("ffn:").split("-"))
 
 
-def samenet(case: Case, backend: str, engine: str | None = None, precision: str = "float32") -> Train:
-    """Return the tuned loop of one of samenet's backends, driven as the harness drives it."""
+def built(case: Case, name: str, runtime: Runtime) -> tuple[Backend, Network]:
+    """Return one of samenet's backends, started, and the case's network, which it has built."""
     import backends
-    from backends.base import Epoch, Network, Runtime
-    from common.initial import initial_weights
-    from config import Training, Trial, number_format
+    from config import Training, Trial
 
-    made = backends.load(backend)(Runtime(engine, "cpu", precision, case.threads))
+    made = backends.load(name)(runtime)
     made.start()
-    spec = Trial.model_validate(
-        {"backend": backend, "engine": engine, "architecture": case.architecture}, context=backends.vocabulary()
-    ).architecture
+    fields = {"backend": name, "engine": runtime.engine, "architecture": case.architecture}
+    spec = Trial.model_validate(fields, context=backends.vocabulary()).architecture
     training = Training(batch_size=case.batch_size, early_stopping_patience=None)
     network = Network(spec, case.images.shape[1:], 10, training)
     made.build(network)
+    return made, network
+
+
+def samenet(case: Case, backend: str, engine: str | None = None, precision: str = "float32") -> Train:
+    """Return the tuned loop of one of samenet's backends, driven as the harness drives it."""
+    from common.initial import initial_weights
+    from config import number_format
+
+    made, network = built(case, backend, Runtime(engine, "cpu", precision, case.threads))
     made.set_weights(initial_weights(made.weight_specs(), network, 0))
     data = made.prepare(case.inputs(number_format(precision)), case.labels)
     rows = len(case.labels)

@@ -18,7 +18,7 @@ import backends
 from common import studies
 from common.environment import describe, in_record
 from common.layout import Cell, Column, lay_out
-from common.store import Run
+from common.store import Run, to_json, write_atomically
 from common.trial import empty_record
 from config import Study
 
@@ -42,9 +42,8 @@ def main() -> int:
             for trials in arguments.trials
         }
         print(_stores_table(stores, arguments.rounds))
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     found = {"environment": describe(("torch", "scikit-learn")), "trials": shares, "stores": stores}
-    arguments.output.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    write_atomically(arguments.output, to_json(found, indent=1))
     print(f"all figures: {arguments.output}")
     return 0
 

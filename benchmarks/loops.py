@@ -16,6 +16,7 @@ from benchmarks.interleaved import Contender, ratio, rounds, serve
 from common import data
 from common.environment import describe
 from common.layout import Cell, Column, lay_out
+from common.store import to_json, write_atomically
 
 CASES: dict[tuple[str, int], dict[str, list[str]]] = {
     ("ffn:128-64", 64): {
@@ -57,9 +58,8 @@ def main() -> int:
         seconds, missing = rounds(contenders, arguments.rounds, arguments.epochs)
         print(_table(case, against, seconds, missing, arguments.rounds))
         found.append({**case, "seconds_an_epoch": seconds, "missing": missing})
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     environment = describe(("torch", "tensorflow", "keras", "jax", "scikit-learn", "pytorch-lightning", "skorch"))
-    arguments.output.write_text(json.dumps({"environment": environment, "cases": found}, indent=1), encoding="utf-8")
+    write_atomically(arguments.output, to_json({"environment": environment, "cases": found}, indent=1))
     print(f"all figures: {arguments.output}")
     return 0
 

@@ -6,16 +6,19 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.contenders import Case, Train
+from backends.base import Runtime
+from benchmarks.contenders import Case, Train, built
 from benchmarks.interleaved import Contender, ratio, rounds, serve
 from common import data
 from common.environment import describe
 from common.layout import Cell, Column, lay_out
+from common.store import to_json, write_atomically
 
 CASES = [("ffn:64", 16), ("ffn:64", 4), ("ffn:128-64", 16), ("ffn:512-256", 16)]
 """Architectures, and how many seeds of each."""
@@ -25,23 +28,15 @@ ALONE, TOGETHER = "one by one", "as one program"
 
 def networks(case: Case, count: int, together: bool, device: str) -> Train:
     """Return what trains `count` seeds of a network for so many epochs, through samenet's PyTorch backend."""
-    import backends
-    from backends.base import Network, Runtime
     from common.initial import epochs, initial_weights
-    from config import Training, Trial
 
-    backend = backends.load("torch")(Runtime(None, device, "float32", case.threads))
-    backend.start()
-    vocabulary = backends.vocabulary()
-    spec = Trial.model_validate(
-        {"backend": "torch", "architecture": case.architecture}, context=vocabulary
-    ).architecture
-    training = Training(batch_size=case.batch_size, early_stopping_patience=None)
-    members = [Network(spec, case.images.shape[1:], 10, training, seed) for seed in range(count)]
-    backend.build(members[0])
+    backend, network = built(case, "torch", Runtime(None, device, "float32", case.threads))
+    members = [replace(network, seed=seed) for seed in range(count)]
     data = backend.prepare(case.inputs(), case.labels)
-    weights = [initial_weights(backend.weight_specs(), members[0], seed) for seed in range(count)]
-    plans = [list(epochs(training.model_copy(update={"epochs": 1}), len(case.labels), seed)) for seed in range(count)]
+    weights = [initial_weights(backend.weight_specs(), network, seed) for seed in range(count)]
+    plans = [
+        list(epochs(network.training.model_copy(update={"epochs": 1}), len(case.labels), seed)) for seed in range(count)
+    ]
 
     def train(amount: int) -> None:
         if together:
@@ -75,8 +70,7 @@ def main() -> int:
         contenders = [Contender("benchmarks.many", name, case, environment) for name in (ALONE, TOGETHER)]
         found.append({**case, "seconds": rounds(contenders, arguments.rounds, 1)[0]})
     print(_table(found, arguments.rounds))
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps({"environment": describe(("torch",)), "cases": found}, indent=1))
+    write_atomically(arguments.output, to_json({"environment": describe(("torch",)), "cases": found}, indent=1))
     print(f"all figures: {arguments.output}")
     return 0
 
