@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import re
 import sys
 from collections.abc import Sequence
@@ -405,4 +406,6 @@ def _shape(text: str) -> tuple[int, int, int]:
 
 
 if __name__ == "__main__":
+    # the records of 10,000 trials are a million objects and no garbage, which the collector would keep walking through
+    gc.set_threshold(100_000, 20, 20)
     raise SystemExit(main())

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from common.stats import ALPHA, CLAIM_SEEDS, holm, t_tests
 
+BLOCK = 4096
+"""Pairs tested at a time: their scores stay in the processor's cache."""
+
 
 @dataclass(frozen=True)
 class Against:
@@ -72,11 +75,12 @@ def _all_pairs(scores: NDArray[np.float64]) -> tuple[_Pairs, list[int | None]]:
         enough = (~np.isnan(column)).sum() >= CLAIM_SEEDS
         same_as.append(first.setdefault(column.tobytes(), at) if enough else None)
     rows = np.array(list(dict.fromkeys(row for row in same_as if row is not None)), np.int64)
-    one, other = np.triu_indices(len(rows), 1)
-    differences = scores[:, rows[one]] - scores[:, rows[other]]
-    shared = (~np.isnan(differences)).sum(axis=0) >= CLAIM_SEEDS
-    ps = t_tests(differences[:, shared]) if shared.any() else np.empty(0)
-    return _Pairs(rows[one][shared], rows[other][shared], ps), same_as
+    there = (~np.isnan(scores[:, rows])).astype(np.float64)
+    one, other = np.nonzero(np.triu(there.T @ there >= CLAIM_SEEDS, 1))
+    one, other = rows[one], rows[other]
+    blocks = [slice(start, start + BLOCK) for start in range(0, len(one), BLOCK)]
+    ps = [t_tests(scores[:, one[block]] - scores[:, other[block]]) for block in blocks]
+    return _Pairs(one, other, np.concatenate([np.empty(0), *ps])), same_as
 
 
 def _against(scores: NDArray[np.float64], pairs: _Pairs, same_as: list[int | None]) -> list[Against]:

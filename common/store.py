@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import from_json
+
 from config import UserError, nearest
 
 if TYPE_CHECKING:
@@ -156,7 +158,7 @@ class Run:
 def _readable(path: str, key: str) -> dict[str, Any] | None:
     try:
         with open(path, "rb") as file:  # noqa: PTH123
-            record: dict[str, Any] = json.loads(file.read())
+            record: dict[str, Any] = from_json(file.read())  # half the time of json.loads
         if record["key"] == key and isinstance(record["status"], str):
             return record
     except (FileNotFoundError, NotADirectoryError):
@@ -176,7 +178,11 @@ def table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Return records as a table, a row each, without the nested specification."""
     import pandas as pd
 
-    return pd.DataFrame([{key: value for key, value in record.items() if key != "spec"} for record in records])
+    records = list(records)
+    names: dict[str, Any] = {}
+    for record in records:  # whose fields differ where versions of samenet do
+        names |= record
+    return pd.DataFrame({name: [record.get(name) for record in records] for name in names if name != "spec"})
 
 
 def list_runs(results: Path) -> list[Run]:
