@@ -79,6 +79,7 @@ CASES = (
     _case("batch normalization", {"name": "ffn:32-16", "batch_norm": True}, "other"),
     _case("convolution", {"name": "cnn", "width": 4, "dropout": 0.0}, "other"),
     _case("residual convolution, batch normalization", {"name": "resnet", "width": 4}, "other"),
+    _case("convolution with fixed filters", {"name": "fast_cnn", "width": 4, "hidden": 16}, "other"),
     # here, too, some gradients are so small that Adam's division by them would show rounding
     _case(
         "attention of single-weight neurons, epsilon 2**-10",
