@@ -37,9 +37,9 @@ def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...]
 
 def _cnn(x: Any, width: int, dropout: float) -> Any:
     for number, size in enumerate((width, 2 * width, 4 * width)):
-        name = f"features-conv_{number}"
-        x = layers.Conv2D(size, 3, padding="same", activation="relu", name=name)(x)
+        x = layers.Conv2D(size, 3, padding="same", name=f"features-conv_{number}")(x)
         x = layers.MaxPooling2D(2, name=f"features-pool_{number}")(x)
+        x = layers.ReLU(name=f"features-relu_{number}")(x)  # behind the pooling, as PyTorch's has it
     x = layers.Dense(256, activation="relu", name="hidden")(layers.Flatten(name="flatten")(x))
     return layers.Dropout(dropout, name="dropout")(x)
 

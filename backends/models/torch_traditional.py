@@ -52,8 +52,8 @@ class TraditionalCNN(nn.Module):
         parts: OrderedDict[str, nn.Module] = OrderedDict()
         for number, size in enumerate((width, 2 * width, 4 * width)):
             parts[f"conv_{number}"] = nn.Conv2d(channels, size, 3, padding=1)
-            parts[f"relu_{number}"] = nn.ReLU()
             parts[f"pool_{number}"] = nn.MaxPool2d(2)
+            parts[f"relu_{number}"] = nn.ReLU()  # behind the pooling: the same numbers, from a quarter of the elements
             channels, height, breadth = size, height // 2, breadth // 2
         parts["flatten"] = Flatten()
         self.features = nn.Sequential(parts)
