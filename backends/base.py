@@ -220,7 +220,10 @@ class Backend(ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Return what the framework itself says of its threads, device and number format, for the record."""
+        """Return what the framework itself says of its threads and number format, for the record.
+
+        ``device`` is there always: ``cpu``, or the name of the GPU that it trains on.
+        """
 
     @abstractmethod
     def build(self, network: Network) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -45,10 +46,12 @@ class TrainingMeter:
     Attributes
     ----------
     synchronise : the backend's fence.
+    gpu : whether it trains on a GPU, whose energy is then part of the whole.
     epoch_s : wall seconds of each epoch.
     """
 
     synchronise: Callable[[], None]
+    gpu: bool = False
     epoch_s: list[float] = field(default_factory=list)
     cpu_s: float = 0.0
     joules: float | None = 0.0
@@ -56,24 +59,56 @@ class TrainingMeter:
     def resume(self) -> None:
         """Start counting."""
         self.synchronise()
-        self._joules, self._cpu, self._wall = _rapl_joules(), time.process_time(), time.perf_counter()
+        self._joules, self._cpu, self._wall = _joules(self.gpu), time.process_time(), time.perf_counter()
 
     def pause(self) -> None:
         """Stop counting: one more epoch is over."""
         self.synchronise()
         self.epoch_s.append(time.perf_counter() - self._wall)
         self.cpu_s += time.process_time() - self._cpu
-        before, after = self._joules, _rapl_joules()
+        before, after = self._joules, _joules(self.gpu)
         if before is None or after is None or after < before or self.joules is None:
             self.joules = None  # no counter, or one that wrapped around: no figure
         else:
             self.joules += after - before
 
-    def energy(self) -> tuple[float, str]:
-        """Return joules and how they were found: read from RAPL, or CPU seconds times an assumed power."""
+    def energy(self) -> tuple[float, str] | tuple[None, None]:
+        """Return joules and how they were found: read from RAPL and NVML, or CPU seconds times an assumed power.
+
+        Of a GPU that cannot be read nothing is known: CPU seconds say nothing of it.
+        """
         if self.joules is not None:
-            return self.joules, "measured: RAPL, package"
+            read = [*(["RAPL, package"] if _rapl_counters() else []), *(["NVML, GPU"] if self.gpu else [])]
+            return self.joules, f"measured: {'; '.join(read)}"
+        if self.gpu:
+            return None, None
         return self.cpu_s * WATTS_PER_CPU_SECOND, f"estimated: {WATTS_PER_CPU_SECOND:g} W x CPU seconds"
+
+
+def _joules(gpu: bool) -> float | None:
+    package = _rapl_joules()
+    if not gpu:
+        return package
+    read = _gpu_counter()
+    return None if read is None else (package or 0.0) + read() / 1e3
+
+
+@functools.cache
+def _gpu_counter() -> Callable[[], int] | None:
+    """Return what reads the millijoules of the GPU that CUDA shows first; None where NVML cannot (before Volta)."""
+    import pynvml
+
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+    try:
+        pynvml.nvmlInit()
+        by = pynvml.nvmlDeviceGetHandleByIndex if first.isdigit() else pynvml.nvmlDeviceGetHandleByUUID
+        read: Callable[[], int] = functools.partial(
+            pynvml.nvmlDeviceGetTotalEnergyConsumption, by(int(first) if first.isdigit() else first)
+        )
+        read()
+    except pynvml.NVMLError:
+        return None
+    return read
 
 
 @functools.cache

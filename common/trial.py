@@ -206,7 +206,7 @@ class _Fit:
     evaluate_s: float = 0.0
 
     def run(self, trial: Trial, prepared: Any, images: Array) -> None:
-        self.meter = TrainingMeter(self.backend.synchronise)
+        self.meter = TrainingMeter(self.backend.synchronise, gpu=self.backend.settings()["device"] != "cpu")
         plan = epochs(trial.training, len(self.data.labels["train"]), trial.seed)
         plan = augmented(plan, trial, images, self.data)
         self.meter.resume()

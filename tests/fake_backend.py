@@ -45,7 +45,7 @@ class FakeBackend(Backend):
         pass
 
     def settings(self) -> dict[str, Any]:
-        return {"pid": os.getpid()}
+        return {"device": "cpu", "pid": os.getpid()}
 
     def build(self, network: Network) -> None:
         fault = json.loads(os.environ.get(FAULTS, "{}")).get(network.architecture.label, "")

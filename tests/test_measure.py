@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pynvml
 import pytest
 
 import backends
@@ -210,6 +211,50 @@ def test_energy_counter_that_wraps_around_is_not_believed(counters: Callable[[in
     counters(2_000_000, 9_500_000)
     meter.pause()
     assert meter.energy()[1].startswith("estimated")
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """A GPU's energy counter, in a list of one number in millijoules, that NVML reads under the index CUDA shows."""
+    counter = [0]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: f"GPU {index}")
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", lambda handle: {"GPU 3": counter}[handle][0])
+    measure._gpu_counter.cache_clear()
+    yield counter
+    measure._gpu_counter.cache_clear()
+
+
+def test_energy_on_a_gpu_is_the_gpus_and_the_packages(counters: Callable[[int, int], None], gpu: list[int]) -> None:
+    meter = TrainingMeter(lambda: None, gpu=True)
+    meter.resume()
+    counters(3_000_000, 1_500_000)
+    gpu[0] = 20_000
+    meter.pause()
+    assert meter.energy() == (24.5, "measured: RAPL, package; NVML, GPU")
+
+
+def test_energy_on_a_gpu_is_measured_where_the_packages_is_not(gpu: list[int]) -> None:
+    meter = TrainingMeter(lambda: None, gpu=True)
+    meter.resume()
+    gpu[0] = 20_000
+    meter.pause()
+    assert meter.energy() == (20.0, "measured: NVML, GPU")
+
+
+def test_energy_on_a_gpu_that_cannot_be_read_is_not_estimated_from_cpu_time(
+    counters: Callable[[int, int], None], gpu: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_driver() -> None:
+        raise pynvml.NVMLError_LibraryNotFound
+
+    monkeypatch.setattr(pynvml, "nvmlInit", no_driver)
+    meter = TrainingMeter(lambda: None, gpu=True)
+    meter.resume()
+    counters(3_000_000, 1_500_000)
+    meter.pause()
+    assert meter.energy() == (None, None)
 
 
 # Memory in this process

@@ -38,7 +38,7 @@ def _norm(name: str) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="samenet")
-class CosineFilters(layers.Layer):  # type: ignore[misc]  # Keras has no types
+class CosineFilters(layers.Layer):
     """A convolution of every channel with :func:`backends.models.cosines.filters`, and ReLU; nothing is trained."""
 
     def __init__(self, kernel: int, filters: int, stride: int, **options: Any) -> None:
