@@ -101,10 +101,12 @@ def _gpu_counter() -> Callable[[], int] | None:
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
     try:
         pynvml.nvmlInit()
-        by = pynvml.nvmlDeviceGetHandleByIndex if first.isdigit() else pynvml.nvmlDeviceGetHandleByUUID
-        read: Callable[[], int] = functools.partial(
-            pynvml.nvmlDeviceGetTotalEnergyConsumption, by(int(first) if first.isdigit() else first)
+        device = (
+            pynvml.nvmlDeviceGetHandleByIndex(int(first))
+            if first.isdigit()
+            else pynvml.nvmlDeviceGetHandleByUUID(first)
         )
+        read: Callable[[], int] = functools.partial(pynvml.nvmlDeviceGetTotalEnergyConsumption, device)
         read()
     except pynvml.NVMLError:
         return None
