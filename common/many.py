@@ -136,7 +136,7 @@ def _finish(member: _Member, backend: Backend, inputs: Array, labels: Array) -> 
 
 
 def _fit(members: Sequence[_Member], backend: Backend, inputs: Array, labels: Array) -> None:
-    meter = TrainingMeter(backend.synchronise, gpu=backend.settings()["device"] != "cpu")
+    meter = TrainingMeter(backend.synchronise)
     prepared = backend.prepare(inputs, labels)
 
     def epoch_end(losses: list[float], weights: Callable[[int], Weights]) -> bool:

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from backends.models import catalog, cosines  # noqa: E402
-from backends.models.torch_fast import FastCNN, build  # noqa: E402
+from backends.models.torch_fast import build  # noqa: E402
 
 
 @pytest.mark.parametrize(("size", "count"), [(5, 8), (4, 16), (7, 1)])
@@ -31,6 +31,6 @@ def test_images_of_any_size_become_logits(shape):
 
 
 def test_the_fixed_filters_are_no_parameters_and_in_no_checkpoint():
-    model = FastCNN()
+    model = build("fast_cnn", catalog()["fast_cnn"].options, (28, 28, 1), 10)
     assert sum(parameter.numel() for parameter in model.parameters()) == 214_858
     assert not [name for name in model.state_dict() if name.startswith("stem")]

@@ -1,12 +1,14 @@
-"""The filters that the fast network's stem is made of, in either framework."""
+"""What the fast network is made of in either framework: its stem's filters, and which images it pads."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-SMALL = 16
-"""Images with a side below this are padded; larger ones can spare the border that convolution without padding eats."""
+
+def padded(input_shape: tuple[int, ...]) -> bool:
+    """Whether convolutions pad images (height, width, channels): large ones can spare the border that is eaten else."""
+    return min(input_shape[:2]) < 16
 
 
 def filters(size: int, count: int) -> NDArray[np.float32]:

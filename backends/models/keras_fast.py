@@ -20,7 +20,7 @@ ARCHITECTURES = {"fast_cnn": {"kernel": 5, "filters": 12, "stride": 2, "width": 
 def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...], classes: int) -> keras.Model:
     """Return the network, as :func:`backends.models.torch_fast.build` does."""
     kernel, count, stride, width, hidden = (int(options[option]) for option in ARCHITECTURES["fast_cnn"])
-    padded = min(input_shape[:2]) < cosines.SMALL
+    padded = cosines.padded(input_shape)
     inputs = x = keras.Input(input_shape, name="inputs")
     if padded:
         x = layers.ZeroPadding2D(kernel // 2, name="pad")(x)  # Keras's "same" would pad by what the stride leaves over

@@ -41,16 +41,16 @@ class FastCNN(nn.Module):
 
     def __init__(
         self,
-        input_shape: tuple[int, ...] = (28, 28, 1),
-        classes: int = 10,
-        kernel: int = 5,
-        filters: int = 12,
-        stride: int = 2,
-        width: int = 32,
-        hidden: int = 256,
+        input_shape: tuple[int, ...],
+        classes: int,
+        kernel: int,
+        filters: int,
+        stride: int,
+        width: int,
+        hidden: int,
     ) -> None:
         super().__init__()
-        padded = min(input_shape[:2]) < cosines.SMALL
+        padded = cosines.padded(input_shape)
         self.stem = CosineFilters(input_shape[2], kernel, filters, stride, kernel // 2 if padded else 0)
         self.conv = nn.Conv2d(self.stem.channels, width, 3, padding=int(padded), bias=False)
         self.conv_norm = BatchNorm(width, momentum=0.1)
