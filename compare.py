@@ -31,6 +31,7 @@ other commands (each has its own --help):
   parity            train the same network in every framework, and print the largest difference
   claims RUN...     each published claim beside what was measured, and whether it holds
   profile ARCH...   parameters, FLOPs, memory and storage by layer
+  demo RUN          draw digits on a page on this machine, and see the run's models read them
 """
 
 _DATA_DIR_HELP = "folder of data sets (default: $SAMENET_DATA_DIR or the cache)"
@@ -58,7 +59,14 @@ _LEAVES = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 all went well, 1 a trial failed, 2 a mistake in usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    commands = {"list": _list, "table": _table, "profile": _profile, "parity": _parity, "claims": _claims}
+    commands = {
+        "list": _list,
+        "table": _table,
+        "profile": _profile,
+        "parity": _parity,
+        "claims": _claims,
+        "demo": _demo,
+    }
     command = commands.get(arguments[0], _run) if arguments else _run
     try:
         status = command(arguments if command is _run else arguments[1:])
@@ -97,7 +105,7 @@ class _Parser(argparse.ArgumentParser):
 
         hint = "."
         if message.startswith("unrecognized arguments: "):
-            known = [*self._option_string_actions, "list", "table", "profile", "parity", "claims"]
+            known = [*self._option_string_actions, "list", "table", "profile", "parity", "claims", "demo"]
             hint = nearest(message.split()[2].partition("=")[0], known)
         elif choices := re.fullmatch(r".*invalid choice: '(.*)' \(choose from (.*)\)", message):
             hint = nearest(choices[1], re.findall(r"'([^']+)'", choices[2]))
@@ -396,6 +404,30 @@ def _claims(argv: Sequence[str]) -> int:
     else:
         print(claims.render(found, arguments.format, _width()), end="")
     return 0
+
+
+def _demo(argv: Sequence[str]) -> int:
+    parser = _Parser(
+        prog="compare.py demo",
+        description="Serve a page on this machine alone, on which a run's best models read the digits that are drawn.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", help="a run's name in the results folder, or its directory")
+    parser.add_argument("--port", type=_port, default=0, metavar="N", help="default: a free one")
+    _add_data_and_results(parser)
+    arguments = parser.parse_args(argv)
+    from common import store
+    from common.demo.command import demo
+
+    demo(store.Run.find(arguments.run, arguments.results), arguments.port, arguments.data_dir)
+    return 0
+
+
+def _port(text: str) -> int:
+    value = _whole(text)
+    if not 0 <= value < 1 << 16:
+        raise argparse.ArgumentTypeError(f"{text} is not a port; write a number from 1 to 65535, or 0 for a free one")
+    return value
 
 
 def _shape(text: str) -> tuple[int, int, int]:

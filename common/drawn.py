@@ -14,7 +14,7 @@ _LEAST_CONTRAST = 25.0
 """Of 255, by how much the strongest ink must differ from its background: a tenth."""
 
 
-def prepare(image: npt.NDArray[np.uint8], side: int = 28, box: int = 20) -> npt.NDArray[np.uint8]:
+def prepare(image: npt.NDArray[np.uint8], side: int = 28, box: int = 20, center: float = 14.0) -> npt.NDArray[np.uint8]:
     """Return a digit as MNIST has it: white on black, as large as its box allows, its center of mass in the middle.
 
     The digit is scaled, with its aspect kept and gray levels from antialiasing, to fit a box of 20 x 20 pixels, and
@@ -26,11 +26,12 @@ def prepare(image: npt.NDArray[np.uint8], side: int = 28, box: int = 20) -> npt.
     ----------
     image : (h, w) gray, (h, w, 3) RGB or (h, w, 4) RGBA, which is laid over white; of any size.
     side : height and width of what is returned.
-    box : the most that the digit's height and width may be; where it is `side`, the frame bounds the centering.
+    box : the most that the digit's height and width may be; where it is `side`, the edge bounds the centering.
+    center : row and column that the center of mass comes to lie on, counted from 0: pixel 14 for every digit of MNIST.
 
     Returns
     -------
-    ndarray of uint8, shape (side, side)
+    ndarray of uint8, shape (side, side), by default 28 x 28
         0 is ground, 255 the strongest ink.
 
     Raises
@@ -44,7 +45,7 @@ def prepare(image: npt.NDArray[np.uint8], side: int = 28, box: int = 20) -> npt.
     # each pixel the mean over the area it covers: an image of the right size stays as it is
     digit = area_weights(ink.shape[0], height) @ ink @ area_weights(ink.shape[1], width).T
     framed = np.zeros((side, side))
-    top, left = (_start(digit.sum(axis=1 - axis), side) for axis in (0, 1))
+    top, left = (_start(digit.sum(axis=1 - axis), side, center) for axis in (0, 1))
     framed[top : top + height, left : left + width] = digit
     return np.rint(framed).astype(np.uint8)
 
@@ -54,9 +55,21 @@ def ink_box(images: npt.NDArray[np.uint8]) -> int:
 
     Parameters
     ----------
-    images : (n, h, w), 0 where there is no ink.
+    images : (n, side, side), 0 where there is no ink.
     """
     return round(float(np.median(np.maximum(*(_extent(images.any(axis=axis)) for axis in (1, 2))))))
+
+
+def ink_center(images: npt.NDArray[np.uint8]) -> float:
+    """Return the row and column that the digits' centers of mass lie on: the median of all, a whole or a half pixel.
+
+    Parameters
+    ----------
+    images : (n, side, side), 0 where there is no ink.
+    """
+    mass = np.maximum(images.sum(axis=(1, 2), dtype=np.float64), 1)
+    centers = [images.sum(axis=axis, dtype=np.float64) @ np.arange(images.shape[1]) / mass for axis in (1, 2)]
+    return round(2 * float(np.median(centers))) / 2
 
 
 def _extent(there: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
@@ -101,7 +114,7 @@ def _cropped(ink: FloatArray) -> FloatArray:
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def _start(mass: FloatArray, side: int) -> int:
-    """Return where `mass` along an axis begins so that its center is in the middle of `side`, or as near as it fits."""
+def _start(mass: FloatArray, side: int, middle: float) -> int:
+    """Return where `mass` along an axis begins so that its center is in its place, or as near as it fits."""
     center = float(mass @ np.arange(len(mass))) / float(mass.sum())
-    return min(max(0, round((side - 1) / 2 - center)), side - len(mass))
+    return min(max(0, round(middle - center)), side - len(mass))
