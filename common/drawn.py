@@ -57,7 +57,8 @@ def ink_box(images: npt.NDArray[np.uint8]) -> int:
     ----------
     images : (n, side, side), 0 where there is no ink.
     """
-    return round(float(np.median(np.maximum(*(_extent(images.any(axis=axis)) for axis in (1, 2))))))
+    longer = np.maximum(*(_extent(np.asarray(images.any(axis=axis))) for axis in (1, 2)))
+    return round(float(np.median(longer)))
 
 
 def ink_center(images: npt.NDArray[np.uint8]) -> float:

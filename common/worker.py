@@ -124,8 +124,9 @@ def _profile(backend: Any, request: dict[str, Any]) -> dict[str, Any]:
 def _view(backend: Any, request: dict[str, Any]) -> dict[str, Any]:
     from config import UserError
 
+    kind: Any = type(backend)
     try:
-        opened = _opened(type(backend), backend.runtime, json.dumps(request["trial"]), request["model"],
+        opened = _opened(kind, backend.runtime, json.dumps(request["trial"]), request["model"],
                          request["source"], request["data_dir"])  # fmt: skip
         return opened.look(request["images"]) if "images" in request else {"kernel": opened.kernel()}
     except UserError as error:

@@ -31,7 +31,7 @@ function clear() {
   find("problem").hidden = true;
   clearTimeout(speaking);
   find("spoken").textContent = "Cleared.";
-  find("verdict").textContent = "Draw, and every model answers at once.";
+  find("verdict").textContent = "Every model reads as you draw.";
   picture(find("seen"), null);
   find("seen").setAttribute("aria-label", "Nothing is drawn yet");
   for (const card of cards) empty(card);
@@ -43,7 +43,7 @@ function stroke(from, to) {
   ink.lineCap = ink.lineJoin = "round";
   ink.beginPath();
   ink.moveTo(from.x, from.y);
-  ink.lineTo(to.x, to.y);
+  ink.lineTo(to.x + 0.01, to.y); // a line of no length would leave no dot
   ink.stroke();
   find("invitation").hidden = true;
   waiting = true;
@@ -176,11 +176,12 @@ function show(found) {
   speaking = setTimeout(() => speak(found.answers), QUIET_MS);
 }
 
-function verdict(most, count, models) {
+function verdict(label, count, models) {
+  const most = `${label === "8" ? "an" : "a"} ${label}`;
   if (models === 0) return "No model has an answer.";
-  if (models === 1) return `It reads a ${most}.`;
-  if (count === models) return `${models === 2 ? "Both" : `All ${models}`} read a ${most}.`;
-  return count * 2 > models ? `${count} of ${models} read a ${most}.` : "They do not agree.";
+  if (models === 1) return `It reads ${most}.`;
+  if (count === models) return `${models === 2 ? "Both" : `All ${models}`} read ${most}.`;
+  return count * 2 > models ? `${count} of ${models} read ${most}.` : "They do not agree.";
 }
 
 function speak(answers) {
