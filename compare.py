@@ -10,7 +10,7 @@ import argparse
 import gc
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -33,9 +33,10 @@ _COMMANDS = """\
 other commands (each has its own --help):
   list [WHAT]       backends, architectures, protocols, studies, datasets, runs
   table RUN         print a run's table again: in another format, ranked, or two backends compared
-  parity            train the same network in every framework, and print the largest difference
   report RUN        plots and report.html, made again from the records
   claims RUN...     each published claim beside what was measured, and whether it holds
+  demo RUN          draw digits on a page on this machine, and see the run's models read them
+  parity            train the same network in every framework, and print the largest difference
   profile ARCH...   parameters, FLOPs, memory and storage by layer
 """
 
@@ -135,9 +136,7 @@ def load_run(run: str | Path, results: str | Path = "results") -> Results:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 all went well, 1 a trial failed, 2 a mistake in usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    commands = {"list": _list, "table": _table, "profile": _profile, "parity": _parity, "claims": _claims,
-                "report": _report}  # fmt: skip
-    command = commands.get(arguments[0], _run) if arguments else _run
+    command = _commands().get(arguments[0], _run) if arguments else _run
     try:
         status = command(arguments if command is _run else arguments[1:])
         sys.stdout.flush()  # here, where a reader that has gone is no news
@@ -158,6 +157,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _commands() -> dict[str, Callable[[Sequence[str]], int]]:
+    return {
+        "list": _list,
+        "table": _table,
+        "report": _report,
+        "claims": _claims,
+        "demo": _demo,
+        "parity": _parity,
+        "profile": _profile,
+    }
+
+
 def _silence() -> None:
     """Send what is still to be flushed nowhere, so that nothing is said of it at exit."""
     import os
@@ -175,7 +186,7 @@ class _Parser(argparse.ArgumentParser):
 
         hint = "."
         if message.startswith("unrecognized arguments: "):
-            known = [*self._option_string_actions, "list", "table", "profile", "parity", "claims", "report"]
+            known = [*self._option_string_actions, *_commands()]
             hint = nearest(message.split()[2].partition("=")[0], known)
         elif choices := re.fullmatch(r".*invalid choice: '(.*)' \(choose from (.*)\)", message):
             hint = nearest(choices[1], re.findall(r"'([^']+)'", choices[2]))
@@ -185,7 +196,7 @@ class _Parser(argparse.ArgumentParser):
 def _run_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="compare.py",
-        description=__doc__,
+        description=(__doc__ or "").partition("\n")[0],
         epilog=_COMMANDS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -507,6 +518,30 @@ def _claims(argv: Sequence[str]) -> int:
     else:
         print(claims.render(found, arguments.format, _width()), end="")
     return 0
+
+
+def _demo(argv: Sequence[str]) -> int:
+    parser = _Parser(
+        prog="compare.py demo",
+        description="Serve a page on this machine alone, on which a run's best models read the digits that are drawn.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", help="a run's name in the results folder, or its directory")
+    parser.add_argument("--port", type=_port, default=0, metavar="N", help="default: a free one")
+    _add_data_and_results(parser)
+    arguments = parser.parse_args(argv)
+    from common import store
+    from common.demo.command import demo
+
+    demo(store.Run.find(arguments.run, arguments.results), arguments.port, arguments.data_dir)
+    return 0
+
+
+def _port(text: str) -> int:
+    value = _whole(text)
+    if not 0 <= value < 1 << 16:
+        raise argparse.ArgumentTypeError(f"{text} is not a port; write a number from 1 to 65535, or 0 for a free one")
+    return value
 
 
 def _shape(text: str) -> tuple[int, int, int]:
