@@ -34,6 +34,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 PLOTLY_DASHES = ("solid", "dash", "dot", "dashdot")
 PLOTLY_MARKERS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
 DPI = 130
+MOST_MARKERS, MOST_NAMES = 40, 12
+"""Points of a series that are marked, and that are named in the picture."""
 
 
 def color(backend: str) -> str:
@@ -86,10 +88,20 @@ def caption(drawn: Figure, text: str) -> None:
 
 
 def _points(axes: Axes, chart: Chart, one: Series) -> None:
-    line = DASHES[one.style % len(DASHES)] if chart.kind == "line" else "none"
     look: dict[str, Any] = {"color": color(one.backend), "label": plain(one.label)}
     marker = MARKERS[one.style % len(MARKERS)] if one.backend != "published" else "x"
-    axes.plot(one.x, one.y, line, marker=marker if len(one.x) < 40 else "none", markersize=5, **look)
+    axes.plot(
+        [plain(x) if isinstance(x, str) else x for x in one.x],
+        one.y,
+        linestyle=DASHES[one.style % len(DASHES)] if chart.kind == "line" else "none",
+        marker=marker if len(one.x) < MOST_MARKERS else "none",
+        markersize=5,
+        **look,
+    )
+    if one.names is not None and len(one.names) <= MOST_NAMES:
+        for x, y, name in zip(one.x, one.y, one.names, strict=True):
+            text = plain(textwrap.shorten(name, 34, placeholder="…"))
+            axes.annotate(text, (x, y), xytext=(4, -9), textcoords="offset points", fontsize=6, color=look["color"])  # type: ignore[arg-type]
     if one.low is None or one.high is None:
         return
     ends = [(x, low, high) for x, low, high in zip(one.x, one.low, one.high, strict=True) if low is not None]

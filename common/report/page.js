@@ -26,13 +26,16 @@ const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&
 const natural = new Intl.Collator("en", { numeric: true }).compare;
 const colorOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-function table(heads, rows, attributes = {}) {
+// A table whose first `texts` columns are text and the others figures.
+function table(heads, rows, attributes = {}, texts = 1) {
   const head = element("tr", {}, ...heads.map((text) => element("th", { scope: "col", class: "text" }, text)));
   const body = rows.map((cells) =>
-    element("tr", {}, ...cells.map((cell, at) => element("td", at ? {} : { class: "text" }, cell === null ? "–" : String(cell))))
+    element("tr", {}, ...cells.map((cell, at) => element("td", at < texts ? { class: "text" } : {}, cell === null ? "–" : String(cell))))
   );
   return element("table", attributes, element("thead", {}, head), element("tbody", {}, ...body));
 }
+
+const pairs = (name, entries) => table([name, "value"], entries, {}, 2);
 
 // Leaderboard
 
@@ -219,7 +222,7 @@ class Detail {
     const copy = element("button", { type: "button", id: "copy", onclick: () => copied(row.command, status) }, "Copy");
     byId("detail-body").replaceChildren(
       element("div", { class: "seeds", role: "group", "aria-label": "Trials" }, ...seeds), ...this.trial(trial),
-      element("h3", {}, "Specification"), table(["setting", "value"], Object.entries(row.spec)),
+      element("h3", {}, "Specification"), pairs("setting", Object.entries(row.spec)),
       element("h3", {}, "Run it again"), element("pre", { id: "command", tabindex: "0" }, row.command), copy, status,
     );
     if (!byId("detail").open) byId("detail").showModal();
@@ -236,11 +239,11 @@ class Detail {
     if (this.all.confusion[at]) parts.push(element("h3", {}, "What was taken for what"), confusion(this.all.confusion[at]));
     const figures = Object.entries(columns).filter(([name, values]) => name !== "error" && values[at] !== null && values[at] !== undefined)
       .map(([name, values]) => [name, Array.isArray(values[at]) ? values[at].join(", ") : values[at]]);
-    parts.push(element("h3", {}, "Figures"), table(["figure", "value"], [["key", this.all.key[at]], ...figures]));
+    parts.push(element("h3", {}, "Figures"), pairs("figure", [["key", this.all.key[at]], ...figures]));
     const warnings = this.all.warnings[at];
     if (warnings.length) parts.push(element("h3", {}, "Warnings"), element("ul", {}, ...warnings.map((text) => element("li", {}, text))));
     const environment = Object.entries(this.all.environments[this.all.environment[at]]);
-    parts.push(element("h3", {}, "Environment"), table(["what", "value"], environment));
+    parts.push(element("h3", {}, "Environment"), pairs("what", environment));
     return parts;
   }
 
@@ -253,8 +256,9 @@ class Detail {
     const chart = { kind: "line", x: { label: "epoch" }, y: { label: "validation accuracy" } };
     const traces = [line("val_accuracy", "validation accuracy", colorOf("--link")), line("train_loss", "training loss", colorOf("--soft"), "y2")]
       .filter((one) => one.y && one.y.some((value) => value !== null));
-    const second = { title: { text: "training loss" }, overlaying: "y", side: "right", showgrid: false, rangemode: "tozero" };
-    Plotly.newPlot("curve", traces, { ...layout(chart, 320), yaxis2: second }, SETTINGS);
+    const second = { title: { text: "training loss" }, overlaying: "y", side: "right", showgrid: false, automargin: true, rangemode: "tozero" };
+    const margin = { l: 60, r: 60, t: 20, b: 60 };
+    Plotly.newPlot("curve", traces, { ...layout(chart, 320), margin, yaxis2: second }, SETTINGS);
   }
 }
 
@@ -282,7 +286,7 @@ let report;
 async function start() {
   report = JSON.parse(await inflated("data"));
   new Board(report.board);
-  byId("environments").append(...report.details.environments.map((one) => table(["what", "value"], Object.entries(one))));
+  byId("environments").append(...report.details.environments.map((one) => pairs("what", Object.entries(one))));
   const script = element("script");
   script.textContent = await inflated("plotly");
   document.head.append(script);

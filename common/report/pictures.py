@@ -108,7 +108,7 @@ def confusion(answers: dict[str, Answers], classes: Sequence[str]) -> Figure:
         shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         texts = np.where(shares >= 0.05, np.vectorize("{:.1f}".format)(shares), "")
         wrong = np.where(np.eye(len(classes), dtype=bool), np.nan, shares)
-        seaborn.heatmap(wrong, annot=texts, fmt="", cmap="cividis_r", square=True, cbar=False, ax=axes, annot_kws={"size": 6},
+        seaborn.heatmap(wrong, annot=texts, fmt="", cmap="Blues", square=True, cbar=False, ax=axes, annot_kws={"size": 6},
                         xticklabels=classes, yticklabels=classes, linewidths=0.3, linecolor="#dddddd")  # fmt: skip
         for at in range(len(classes)):  # the diagonal, which would drown the rest in its color
             axes.text(at + 0.5, at + 0.5, f"{shares[at, at]:.1f}", ha="center", va="center", size=6, color="#404040")
