@@ -30,7 +30,8 @@ BESTS = "() => [...document.querySelectorAll('.best')].map(best => best.textCont
 def demo(browser, tmp_path_factory):  # noqa: F811
     """Serve a run; after the browser, so that nothing is trained where there is none."""
     run = trained(tmp_path_factory.mktemp("demo"), "--dataset", "digits", "--backend", "sklearn", "--backend", "torch",
-                  "--arch", "ffn:64", "attention_2k", "--epochs", 8, "--seeds", 1, "--threads", 1)  # fmt: skip
+                  "--arch", "ffn:64", "attention_2k", "--epochs", 8, "--seeds", 1, "--split", 0.8,
+                  "--threads", 1)  # fmt: skip
     with served(run) as running:
         yield running
 
