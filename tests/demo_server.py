@@ -97,6 +97,7 @@ def served(run: Path, *flags: object) -> Iterator[Served]:
         threading.Thread(target=lambda: lines.put(process.stdout.readline()), daemon=True).start()
         line = lines.get(timeout=_START_S)
         if "http://127.0.0.1:" not in line:
+            process.kill()  # where it has not ended by itself
             raise AssertionError(line + process.communicate(timeout=_END_S)[1])
         yield Served(process, int(line.split("http://127.0.0.1:")[1].split("/")[0]), run)
     finally:

@@ -339,7 +339,7 @@ def test_each_layer_of_attention_shares_out_one_whole_over_its_grid(shape, score
     for map in maps.values():
         assert map.shape == (3, *grid)
         assert np.allclose(map.sum(axis=(1, 2)), 1, atol=1e-6) and (map >= 0).all()
-        assert np.ptp(map) == pytest.approx(0, abs=1e-7) if scores in ("uniform", "none") else np.ptp(map) > 1e-3
+        assert np.ptp(map) == pytest.approx(0, abs=1e-7) if scores in ("uniform", "none") else np.ptp(map) > 1e-5
     if SCORES[scores][0]:
         assert np.abs(maps["pool"][0] - maps["pool"][1]).max() > 1e-5, "two images get the same map"
 

@@ -21,7 +21,20 @@ from config import Trial
 from tests.command import call
 from tests.demo_server import Served, as_request, served, trained
 
-FLAGS = ("--dataset", "digits", "--backend", "sklearn", "--backend", "torch", "--seeds", 2, "--threads", 1)
+FLAGS = (
+    "--dataset",
+    "digits",
+    "--backend",
+    "sklearn",
+    "--backend",
+    "torch",
+    "--seeds",
+    2,
+    "--split",
+    0.8,
+    "--threads",
+    1,
+)
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +307,7 @@ VOCABULARY = _vocabulary()
 @pytest.mark.skipif("SAMENET_DATA_DIR" not in os.environ, reason="needs the real MNIST")
 def test_digits_of_mnist_drawn_get_the_models_own_answer(tmp_path):
     run = trained(tmp_path, "--dataset", "mnist", "--backend", "torch", "--backend", "sklearn", "--rows", 6000,
-                  "--arch", "ffn:64", "attention_2k", "--epochs", 2, "--seeds", 1)  # fmt: skip
+                  "--arch", "ffn:64", "attention_2k", "--epochs", 2, "--seeds", 1, "--split", 0.8)  # fmt: skip
     mnist = data.load("mnist")
     chosen = choose(Run(run), "mnist")
     with np.load(Run(run).artefacts(chosen[0].record["key"]) / "predictions.npz") as saved:

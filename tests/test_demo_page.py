@@ -30,7 +30,8 @@ BESTS = "() => [...document.querySelectorAll('.best')].map(best => best.textCont
 def demo(browser, tmp_path_factory):  # noqa: F811
     """Serve a run; after the browser, so that nothing is trained where there is none."""
     run = trained(tmp_path_factory.mktemp("demo"), "--dataset", "digits", "--backend", "sklearn", "--backend", "torch",
-                  "--arch", "ffn:64", "attention_2k", "--epochs", 8, "--seeds", 1, "--threads", 1)  # fmt: skip
+                  "--arch", "ffn:64", "attention_2k", "--epochs", 8, "--seeds", 1, "--split", 0.8,
+                  "--threads", 1)  # fmt: skip
     with served(run) as running:
         yield running
 
@@ -87,7 +88,7 @@ def test_a_stroke_of_the_mouse_is_answered_while_it_is_drawn(page, demo):  # noq
     assert widths[0] >= widths[1] >= widths[2] > 0
     assert "read" in page.inner_text("#verdict") or "agree" in page.inner_text("#verdict")
     seen = page.evaluate("() => [...document.getElementById('seen').getContext('2d').getImageData(0, 0, 8, 8).data]")
-    assert max(seen[0::4]) == 255 and seen[0] == 0
+    assert max(seen[0::4]) > 150 and seen[0] == 0
 
 
 def test_clear_forgets_the_drawing(page, demo):  # noqa: F811
@@ -162,7 +163,7 @@ CONTRASTS = """() => {
   const found = {};
   for (const one of document.querySelectorAll("body *")) {
     const own = [...one.childNodes].some(node => node.nodeType === 3 && node.textContent.trim());
-    if (!own || one.id === "invitation" || !one.getClientRects().length || one.closest("template")) continue;
+    if (!own || one.id === "invitation" || !one.getClientRects().length || one.closest("template, canvas")) continue;
     const [a, b] = [light(parse(getComputedStyle(one).color)), light(ground(one))].sort((x, y) => y - x);
     found[one.textContent.trim().slice(0, 60)] = (a + 0.05) / (b + 0.05);
   }
