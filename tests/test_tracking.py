@@ -9,18 +9,22 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import uuid
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import backends
+from common import studies
+from common.executor import Job, LocalExecutor, _Lane
 from tests.command import ROOT, call, record_paths, records, started, study, the_run
-from tests.fake_backend import FAULTS
+from tests.fake_backend import FAULTS, registered
 
 WHY = "{} is not installed: python -m pip install -r requirements-tracking.txt"
 tensorboard = pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason=WHY.format("tensorboard"))
@@ -363,6 +367,22 @@ def test_killed_and_resumed_nothing_is_there_twice(
         assert len(of_key(runs, record["key"]).Scalars("loss/train")) == 2
         assert found[record["key"]].info.status == "FINISHED"
         assert found[record["key"]].data.metrics["test_accuracy"] == record["test_accuracy"]
+
+
+def test_no_trial_begins_before_the_one_before_is_dealt_with(tmp_path: Path) -> None:
+    with registered():
+        path = study(tmp_path, architecture="ffn:1", seeds=3)
+        plan = studies.plan(studies.read(str(path)), {}, backends.vocabulary(), None, {"threads": [1]})
+        folders = [tmp_path / str(trial.seed) for trial in plan.trials]
+        jobs = [Job([trial], [folder]) for trial, folder in zip(plan.trials, folders, strict=True)]
+        finished = LocalExecutor().run(jobs)
+        assert next(finished)["seed"] == 0
+        time.sleep(1)  # far longer than its lane needs to begin the next, were it free to
+        assert [folder.exists() for folder in folders] == [True, False, False]
+        assert next(finished)["seed"] == 1
+        assert isinstance(finished, Generator)
+        finished.close()
+    assert [thread for thread in threading.enumerate() if isinstance(thread, _Lane)] == []
 
 
 # Mistakes and trouble
