@@ -341,20 +341,22 @@ def test_a_retried_trial_takes_the_place_of_the_failed_one(
 @tensorboard
 @mlflow
 @pytest.mark.slow
-@pytest.mark.parametrize("pause_s", [0, 0.1, 0.2, 0.5])
+@pytest.mark.parametrize("pause_s", [0, 0.1, 0.4])
 def test_killed_and_resumed_nothing_is_there_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause_s: float
 ) -> None:
     results = tmp_path / "results"
     command = ["--study", study(tmp_path, architecture=["ffn:1", "ffn:2"], seeds=3), "--results", results, *TRACK]
     process = started(*command, faults={}, mark=str(uuid.uuid4()))
-    deadline = time.monotonic() + 60
-    while len(record_paths(results)) < 3 and process.poll() is None:
-        assert time.monotonic() < deadline, "no progress"
-        time.sleep(0.01)
-    time.sleep(pause_s)
-    process.kill()
-    process.communicate()
+    try:
+        deadline = time.monotonic() + 300
+        while len(record_paths(results)) < 3 and process.poll() is None:
+            assert time.monotonic() < deadline, "no progress"
+            time.sleep(0.01)
+        time.sleep(pause_s)
+    finally:
+        process.kill()
+        process.communicate()
     before = len(records(results))
     resumed = call(*command)
     assert resumed.status == 0, resumed.err
