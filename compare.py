@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""samenet's command line: train the same networks in scikit-learn, Keras and PyTorch, and print one table."""
+"""samenet's command line: train the same networks in scikit-learn, Keras and PyTorch, and print one table.
+
+From Python, the same: :func:`load_dataset`, :func:`run_study`, :func:`load_run`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import argparse
 import gc
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     import pandas as pd
 
+    from common.data import Dataset
+    from common.results import Results
     from common.runner import Options
     from common.store import Run
     from common.studies import Plan
@@ -28,8 +33,10 @@ _COMMANDS = """\
 other commands (each has its own --help):
   list [WHAT]       backends, architectures, protocols, studies, datasets, runs
   table RUN         print a run's table again: in another format, ranked, or two backends compared
-  parity            train the same network in every framework, and print the largest difference
+  report RUN        plots and report.html, made again from the records
   claims RUN...     each published claim beside what was measured, and whether it holds
+  demo RUN          draw digits on a page on this machine, and see the run's models read them
+  parity            train the same network in every framework, and print the largest difference
   profile ARCH...   parameters, FLOPs, memory and storage by layer
 """
 
@@ -55,11 +62,81 @@ _LEAVES = {
 """Flags that lay their values over the study's, and the field each one sets."""
 
 
+def load_dataset(name: str = "auto", data_dir: str | None = None) -> Dataset:
+    """Return a data set: ``images`` (n, height, width, channels) as they come, ``labels`` (n,), ``class_names``.
+
+    Parameters
+    ----------
+    name : ``auto`` (MNIST, or the bundled digits where it is not to be had), ``mnist``, ``fashion_mnist``, ``cifar10``,
+        ``digits``, or the path of a ``.npz`` file with ``X`` and ``y``.
+    data_dir : folder of data sets; by default ``$SAMENET_DATA_DIR``, or the user's cache.
+
+    Raises
+    ------
+    config.UserError
+        Where it is neither there nor to be had, or damaged.
+    """
+    from common import data
+
+    return data.load(name, data_dir)
+
+
+def run_study(
+    study: str | Mapping[str, Any] = "quick",
+    *,
+    results: str | Path = "results",
+    data_dir: str | None = None,
+    workers: int = 1,
+    quiet: bool = False,
+    **over: Any,
+) -> Results:
+    """Run what is left of a study, as the command line does, and return its results.
+
+    Parameters
+    ----------
+    study : a shipped study's name, the path of a study file, or what would stand in one.
+    results : the folder of runs. The same call again trains nothing that is finished.
+    workers : trials side by side; their times are marked contended.
+    quiet : no progress on standard error.
+    **over : what replaces the study's values, named as the command line's flags: ``backend``, ``engine``, ``arch``,
+        ``split``, ``seeds`` (a number), ``epochs``, ``batch_size``, ``optimizer``, ``learning_rate``, ``dataset``,
+        ``rows``, ``protocol``, ``loop``, ``device``, ``precision``, ``threads``; each a value or a list of them.
+
+    Raises
+    ------
+    config.UserError
+        For a mistake in the study, in `over` or in the data.
+    """
+    from common.results import Results
+    from common.runner import Options, execute
+
+    plan = _plan(study, over, data_dir, workers, allow_code="arch" in over or not isinstance(study, str))
+    run, _ = execute(plan, Options(Path(results), data_dir, workers, quiet=quiet))
+    return Results(run)
+
+
+def load_run(run: str | Path, results: str | Path = "results") -> Results:
+    """Return what a run measured: ``trials`` and ``summary`` as DataFrames, ``charts``, ``plot(name)``.
+
+    Parameters
+    ----------
+    run : its name in the folder `results`, or its directory.
+
+    Raises
+    ------
+    config.UserError
+        Where there is none, with the nearest name.
+    """
+    from common.results import Results
+    from common.store import Run
+
+    return Results(Run.find(str(run), Path(results)))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 all went well, 1 a trial failed, 2 a mistake in usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    commands = {"list": _list, "table": _table, "profile": _profile, "parity": _parity, "claims": _claims}
-    command = commands.get(arguments[0], _run) if arguments else _run
+    command = _commands().get(arguments[0], _run) if arguments else _run
     try:
         status = command(arguments if command is _run else arguments[1:])
         sys.stdout.flush()  # here, where a reader that has gone is no news
@@ -80,6 +157,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _commands() -> dict[str, Callable[[Sequence[str]], int]]:
+    return {
+        "list": _list,
+        "table": _table,
+        "report": _report,
+        "claims": _claims,
+        "demo": _demo,
+        "parity": _parity,
+        "profile": _profile,
+    }
+
+
 def _silence() -> None:
     """Send what is still to be flushed nowhere, so that nothing is said of it at exit."""
     import os
@@ -97,7 +186,7 @@ class _Parser(argparse.ArgumentParser):
 
         hint = "."
         if message.startswith("unrecognized arguments: "):
-            known = [*self._option_string_actions, "list", "table", "profile", "parity", "claims"]
+            known = [*self._option_string_actions, *_commands()]
             hint = nearest(message.split()[2].partition("=")[0], known)
         elif choices := re.fullmatch(r".*invalid choice: '(.*)' \(choose from (.*)\)", message):
             hint = nearest(choices[1], re.findall(r"'([^']+)'", choices[2]))
@@ -107,7 +196,7 @@ class _Parser(argparse.ArgumentParser):
 def _run_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="compare.py",
-        description=__doc__,
+        description=(__doc__ or "").partition("\n")[0],
         epilog=_COMMANDS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -147,6 +236,7 @@ def _run_parser() -> argparse.ArgumentParser:
     how.add_argument("--dry-run", action="store_true", help="print the number of trials and the time they may take")
     how.add_argument("--track", action="append", default=[], metavar="NAME", help="tensorboard, mlflow; repeatable")
     how.add_argument("--retry-failed", action="store_true", help="run again what failed, timed out or diverged")
+    how.add_argument("--no-report", action="store_true", help="no plots and no report.html at the end")
     how.add_argument("--overwrite", action="store_true", help="begin the run again, deleting its records")
     _add_output(parser, quiet=True)
     return parser
@@ -197,7 +287,10 @@ def _seconds(text: str) -> float:
 
 def _run(argv: Sequence[str]) -> int:
     arguments = _run_parser().parse_args(argv)
-    plan = _plan(arguments)
+    over = {flag: value for flag in (*_LEAVES, "seeds") if (value := getattr(arguments, flag)) is not None}
+    # what stands on the command line was given by the user; --arch replaces all that a study names
+    allow_code = arguments.allow_code or arguments.arch is not None
+    plan = _plan(arguments.study, over, arguments.data_dir, arguments.workers, allow_code)
     if plan.note:
         print(f"compare.py: warning: {plan.note}", file=sys.stderr)
     options = _options(arguments)
@@ -210,26 +303,39 @@ def _run(argv: Sequence[str]) -> int:
 
     run, records = execute(plan, options)
     _show(run, records, arguments.json, plan.note)
+    if not arguments.no_report:
+        _write_report(run, arguments.data_dir)
     return 1 if failures(records) else 0
 
 
-def _plan(arguments: argparse.Namespace) -> Plan:
+def _write_report(run: Run, data_dir: str | None) -> None:
+    from common.report import write_report
+    from common.results import Results
+
+    print(f"report: {write_report(Results(run), data_dir)}", file=sys.stderr)
+
+
+def _plan(
+    study: str | Mapping[str, Any], over: Mapping[str, Any], data_dir: str | None, workers: int, allow_code: bool
+) -> Plan:
+    """Multiply a study out, with `over`, values by the names of flags, laid over it."""
     import os
 
     import backends
     from common import studies
+    from config import UserError, nearest
 
-    given: dict[str, list[Any]] = {
-        leaf: values if isinstance(values, list) else [values]
-        for flag, leaf in _LEAVES.items()
-        if (values := getattr(arguments, flag)) is not None
+    unknown = [name for name in over if name not in (*_LEAVES, "seeds")]
+    if unknown:
+        known = [*_LEAVES, "seeds"]
+        raise UserError(f"{unknown[0]}: is no setting{nearest(unknown[0], known)} Known: {', '.join(known)}")
+    given = {
+        _LEAVES[flag]: value if isinstance(value, list) else [value] for flag, value in over.items() if flag != "seeds"
     }
-    if arguments.seeds is not None:
-        given["seed"] = list(range(arguments.seeds))
-    cores = max(1, (os.cpu_count() or 1) // arguments.workers)
-    # what stands on the command line was given by the user; --arch replaces all that a study names
-    vocabulary = backends.vocabulary(allow_code=arguments.allow_code or arguments.arch is not None)
-    return studies.plan(studies.read(arguments.study), given, vocabulary, arguments.data_dir, {"threads": [cores]})
+    if "seeds" in over:
+        given["seed"] = list(range(over["seeds"]))
+    cores = max(1, (os.cpu_count() or 1) // workers)
+    return studies.plan(studies.read(study), given, backends.vocabulary(allow_code), data_dir, {"threads": [cores]})
 
 
 def _options(arguments: argparse.Namespace) -> Options:
@@ -332,6 +438,22 @@ def _table(argv: Sequence[str]) -> int:
     return 0
 
 
+def _report(argv: Sequence[str]) -> int:
+    parser = _Parser(
+        prog="compare.py report",
+        description="Make a run's tables, plots and report.html again, from its records alone; nothing is trained.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", help="a run's name in the results folder, or its directory")
+    _add_data_and_results(parser)
+    arguments = parser.parse_args(argv)
+    from common import report, store
+    from common.results import Results
+
+    print(report.rebuild(Results(store.Run.find(arguments.run, arguments.results)), arguments.data_dir))
+    return 0
+
+
 def _profile(argv: Sequence[str]) -> int:
     parser = _Parser(
         prog="compare.py profile",
@@ -398,6 +520,30 @@ def _claims(argv: Sequence[str]) -> int:
     else:
         print(claims.render(found, arguments.format, _width()), end="")
     return 0
+
+
+def _demo(argv: Sequence[str]) -> int:
+    parser = _Parser(
+        prog="compare.py demo",
+        description="Serve a page on this machine alone, on which a run's best models read the digits that are drawn.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", help="a run's name in the results folder, or its directory")
+    parser.add_argument("--port", type=_port, default=0, metavar="N", help="default: a free one")
+    _add_data_and_results(parser)
+    arguments = parser.parse_args(argv)
+    from common import store
+    from common.demo.command import demo
+
+    demo(store.Run.find(arguments.run, arguments.results), arguments.port, arguments.data_dir)
+    return 0
+
+
+def _port(text: str) -> int:
+    value = _whole(text)
+    if not 0 <= value < 1 << 16:
+        raise argparse.ArgumentTypeError(f"{text} is not a port; write a number from 1 to 65535, or 0 for a free one")
+    return value
 
 
 def _shape(text: str) -> tuple[int, int, int]:

@@ -455,6 +455,7 @@ class Study(Spec):
     grids : fields that differ; each grid is `base` with these laid over it. Any leaf may be a list of values.
     recommend : the column whose best value the study ends by recommending; null for none.
     optional_datasets : data sets whose trials are left out where they are not on disk.
+    chart : the chart that the study is about, the report's first; null for the first that it has.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -463,6 +464,7 @@ class Study(Spec):
     grids: list[dict[str, Any]] = Field(default=[{}], min_length=1)
     recommend: str | None = None
     optional_datasets: list[str] = Field(default_factory=list)
+    chart: str | None = None
 
     def leaves(self) -> list[dict[str, list[Any]]]:
         """Return each grid as a mapping of dotted leaf to the list of its values."""

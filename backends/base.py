@@ -295,6 +295,21 @@ class Backend(ABC):
     def predict_proba(self, inputs: Array) -> Array:
         """Return class probabilities, (rows, classes), for inputs as in :meth:`prepare`."""
 
+    def attention(self, inputs: Array) -> dict[str, Array]:  # noqa: ARG002  # what a network without attention ignores
+        """Return what each position of an attention layer's grid gets of its attention, mean over heads and queries.
+
+        Parameters
+        ----------
+        inputs : (rows, *input_shape) as in :meth:`prepare`.
+
+        Returns
+        -------
+        dict of str to (rows, down, across) float arrays
+            By the layer's name in the canonical form (``blocks/block_0/attend``), in the network's order; each map sums
+            to 1. Empty where the network has no such layer.
+        """
+        return {}
+
     @abstractmethod
     def save(self, stem: Path) -> Path:
         """Write the weights and structure, without optimizer state, to `stem` plus a suffix of its own; return it."""

@@ -215,6 +215,22 @@ class KerasBackend(Backend):
         chunks = [self._loop.predict(x[start : start + _CHUNK]) for start in range(0, max(len(x), 1), _CHUNK)]
         return np.concatenate(chunks) if len(chunks) > 1 else chunks[0]
 
+    def attention(self, inputs: Array) -> dict[str, Array]:
+        from keras.src.backend import AutocastScope
+
+        layers = [leaf for leaf in _leaves(self._model) if attention.attends(leaf)]
+        if not layers:
+            return {}
+        given = keras.Model(self._model.inputs, [leaf.input for leaf in layers])(self._tensor(inputs), training=False)
+        maps = {}
+        for leaf, x in zip(layers, given, strict=True):
+            shares = None
+            if leaf.kind.weighs:
+                with AutocastScope(leaf.compute_dtype):  # as in a call of the layer
+                    shares = np.asarray(keras.ops.convert_to_numpy(leaf.shares(x)), np.float64)
+            maps[leaf.name.replace("-", "/")] = leaf.kind.shares_map(shares, len(inputs))
+        return maps
+
     def save(self, stem: Path) -> Path:
         path = stem.with_suffix(".keras")
         self._model.save(path)  # never compiled, the model has no optimizer to save

@@ -12,6 +12,7 @@ import numpy as np
 from backends import custom
 from backends.base import GENERAL, Array, Backend, Capability, Epoch, EpochEnd, Layer, Network, Weights, WeightSpec
 from backends.models import module, offered
+from backends.models.attention import attends
 from config import Custom, FeedForward, UserError, number_format
 
 if TYPE_CHECKING:
@@ -229,6 +230,22 @@ class TorchBackend(Backend):
             parts = [self._tensor(inputs[start : start + _CHUNK]) for start in range(0, max(len(inputs), 1), _CHUNK)]
             chunks = [torch.softmax(self._model(part).to(self._dtype), dim=1).cpu() for part in parts]
             return np.asarray((torch.cat(chunks) if len(chunks) > 1 else chunks[0]).numpy())
+
+    def attention(self, inputs: Array) -> dict[str, Array]:
+        layers = {part: name.replace(".", "/") for name, part in self._model.named_modules() if attends(part)}
+        maps: dict[str, Array] = {}
+
+        def look(part: Any, given: tuple[Tensor]) -> None:
+            shares = part.shares(given[0]).double().cpu().numpy() if part.kind.weighs else None
+            maps[layers[part]] = part.kind.shares_map(shares, len(inputs))
+
+        hooks = [part.register_forward_pre_hook(look) for part in layers]
+        with self._evaluating():
+            if layers:
+                self._model(self._tensor(inputs))
+        for hook in hooks:
+            hook.remove()
+        return maps
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:

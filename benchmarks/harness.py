@@ -72,7 +72,7 @@ def trial_shares(folder: Path, rounds: int, dataset: str) -> list[dict[str, floa
     }
     file = folder / "shares.json"
     file.write_text(json.dumps(fields), encoding="utf-8")
-    _compare("--study", file, "--results", folder / "shares")
+    _compare("--study", file, "--results", folder / "shares", "--no-report")
     (run,) = (folder / "shares").iterdir()
     records = [record for record in Run(run).records() if record["seed"] > 0]  # the first seed's process is fresh
     names = ("backend", "trial_s", "fit_s", "evaluate_s", "harness_s")
@@ -133,7 +133,7 @@ def store_seconds(trials: int, folder: Path, rounds: int, dataset: str) -> dict[
     commands: dict[str, tuple[object, ...]] = {
         "list": ("list", "runs", "--results", results),
         "table": ("table", run.directory),
-        "resume": ("--study", file, "--results", results),
+        "resume": ("--study", file, "--results", results, "--no-report"),
     }
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(rounds):
@@ -147,7 +147,7 @@ def _stores_table(stores: dict[int, dict[str, float]], rounds: int) -> str:
     for name in next(iter(stores.values())):
         columns.append(Column(f"{name} s", [Cell(f"{found[name]:.2f}") for found in stores.values()]))
     notes = [f"whole commands, start of Python included, with {SEEDS} seeds a configuration; medians of {rounds} rounds. "
-             "resume: nothing is left to run; the plan is made, the tables are written and printed."]  # fmt: skip
+             "resume: nothing is left to run; the plan is made, the tables are written and printed; without the report."]  # fmt: skip
     return lay_out(columns, ["Commands on stores of different sizes"], notes, "text", None, "")
 
 

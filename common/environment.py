@@ -43,6 +43,11 @@ def in_record(environment: Mapping[str, Any]) -> dict[str, Any]:
     return {"cpu": fixed["cpu"], "versions": json.dumps(versions), "commit": environment["also"]["commit"]}
 
 
+def of_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what :func:`describe` said, as far as a record tells: what :func:`in_record` took from it."""
+    return {"fixed": {"cpu": record["cpu"], **json.loads(record["versions"])}, "also": {"commit": record["commit"]}}
+
+
 def version(package: str) -> str | None:
     """Return the version of an installed distribution, None where it is not installed."""
     try:

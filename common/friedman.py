@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from common.naming import row_names
 from common.stats import ALPHA
 from common.summary import SAME_TEST, SPEC_FIELDS, configuration
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DATA = ["dataset", "data_sha256", "rows"]
 
@@ -152,8 +154,8 @@ def _data_sets(rows: pd.DataFrame) -> int:
     return rows.groupby(DATA, dropna=False).ngroups if len(rows) else 0
 
 
-def diagram(rows: pd.DataFrame) -> str | None:
-    """Return the critical-difference diagram of a summary's rows as SVG, or None where there is none to draw.
+def diagram(rows: pd.DataFrame) -> Figure | None:
+    """Return the critical-difference diagram of a summary's rows, or None where there is none to draw.
 
     It takes two data sets and three configurations that ran on all of them. A line joins the rows whose average ranks
     Nemenyi's test does not tell apart (Demsar, 2006, as ``scikit_posthocs.critical_difference_diagram`` draws it).
@@ -161,19 +163,15 @@ def diagram(rows: pd.DataFrame) -> str | None:
     scores = blocks(rows) if _data_sets(rows) > 1 else pd.DataFrame()
     if scores.shape[1] < 3:
         return None
-    import matplotlib
     from matplotlib.figure import Figure
     from scikit_posthocs import critical_difference_diagram
 
     found = friedman(scores)
-    figure = Figure(figsize=(8, 1.2 + 0.25 * len(found.ranks)), layout="constrained")
-    axes = figure.add_subplot()
+    drawn = Figure(figsize=(8, 1.2 + 0.25 * len(found.ranks)), layout="constrained")
+    axes = drawn.add_subplot()
     critical_difference_diagram(found.ranks, nemenyi(scores), cd=found.critical_difference, alpha=ALPHA, ax=axes)
     axes.set_title(f"average rank in accuracy over {found.blocks} data sets, 1 is best")
-    text = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "samenet"}):  # equal records give equal bytes
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()
+    return drawn
 
 
 def blocks(rows: pd.DataFrame) -> pd.DataFrame:

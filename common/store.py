@@ -68,7 +68,7 @@ class Run:
             Where there is none, with the nearest name.
         """
         for directory in (results / name, Path(name)):
-            if (directory / "study.json").is_file():
+            if (directory / "study.json").is_file() or (directory / "trials").is_dir():
                 return cls(directory)
         known = [run.name for run in list_runs(results)]
         listed = f" Runs there: {', '.join(known)}" if known else " There are no runs there yet"
@@ -102,7 +102,7 @@ class Run:
         path = self.directory / "environment.json"
         if path.exists():
             before = json.loads(path.read_text(encoding="utf-8"))["fixed"]
-            changed = [name for name, value in environment["fixed"].items() if before.get(name) != value]
+            changed = [name for name, value in environment["fixed"].items() if before.get(name, value) != value]
             if changed:
                 then_now = "; ".join(
                     f"{name} was {before.get(name)}, is {environment['fixed'][name]}" for name in changed
@@ -116,9 +116,32 @@ class Run:
         write_atomically(self.directory / "study.json", to_json(study, indent=1))
 
     def study(self) -> dict[str, Any]:
-        """Return ``study.json``: name, question, dataset, note, recommend, and the trials' keys."""
-        found: dict[str, Any] = json.loads((self.directory / "study.json").read_text(encoding="utf-8"))
+        """Return ``study.json``: name, question, chart, data sets, note, recommend, and the trials' keys.
+
+        Where the file is gone, what records and the directory's name say of it.
+        """
+        path = self.directory / "study.json"
+        if not path.exists():
+            return self._study_of_records()
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
+
+    def _study_of_records(self) -> dict[str, Any]:
+        from common import studies
+
+        records = self.records()
+        datasets = sorted({record["dataset"] for record in records})
+        name = self.name.removesuffix(self.name[-9:]).removesuffix("-" + "-".join(datasets))
+        known = studies.read(name) if name in studies.shipped() else None
+        return {
+            "name": name,
+            "question": known.question if known else f"What did {name} measure?",
+            "recommend": known.recommend if known else None,
+            "chart": known.chart if known else None,
+            "datasets": datasets,
+            "note": None,
+            "keys": [record["key"] for record in records],
+        }
 
     def artefacts(self, key: str) -> Path:
         """Return the directory of a trial's history, predictions and model."""

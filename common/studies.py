@@ -30,14 +30,16 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_SHIPPED.glob("*.json"))}
 
 
-def read(name: str) -> Study:
-    """Read a shipped study by name, or a study file by path.
+def read(name: str | Mapping[str, Any]) -> Study:
+    """Read a shipped study by name, or a study file by path; or take what would stand in one.
 
     Raises
     ------
     UserError
         One line for each mistake in the file.
     """
+    if isinstance(name, Mapping):
+        return _checked(name, "study")
     path = shipped().get(name, Path(name))
     if not path.is_file():
         known = ", ".join(shipped())
@@ -50,10 +52,14 @@ def read(name: str) -> Study:
         raise UserError(f"{path}: is not JSON: {error}") from error
     if not isinstance(fields, dict):
         raise UserError(f"{path}: found a {type(fields).__name__}; a study is an object with name, question and base")
+    return _checked({"name": path.stem, **fields}, str(path))
+
+
+def _checked(fields: Mapping[str, Any], where: str) -> Study:
     try:
-        return Study.model_validate({"name": path.stem, **fields})
+        return Study.model_validate({"name": "study", **fields})
     except ValidationError as error:
-        raise UserError("\n".join(f"{path}: {line}" for line in explain(error, Study))) from error
+        raise UserError("\n".join(f"{where}: {line}" for line in explain(error, Study))) from error
 
 
 def _no_constant(name: str) -> None:
@@ -120,6 +126,7 @@ class Plan:
             "name": self.study.name,
             "question": self.study.question,
             "recommend": self.study.recommend,
+            "chart": self.study.chart,
             "datasets": list(self.datasets),
             "note": self.note,
             "keys": self.keys,
@@ -158,6 +165,7 @@ def plan(study: Study, over: Leaves, vocabulary: Vocabulary, data_dir: str | Non
         for trial in found
     ]
     _check_recommend(study, resolved[0])
+    _check_chart(study)
     checked: set[Any] = set()
     for trial in resolved:
         _check_split(trial, loaded, checked)
@@ -175,6 +183,17 @@ def _check_recommend(study: Study, trial: Trial) -> None:
     for name in map(str.strip, study.recommend.split(",") if study.recommend else ()):
         if name not in known:
             raise UserError(f"recommend: {name!r} is not a setting{nearest(name, known)} Known: {', '.join(known)}")
+
+
+def _check_chart(study: Study) -> None:
+    if study.chart is None:
+        return
+    from common.report import gallery
+
+    if not gallery.known(study.chart):
+        raise UserError(
+            f"chart: {study.chart!r} is no chart; write one such as accuracy-by-nodes, fit_s-overview or pareto-parameters"
+        )
 
 
 def _check_split(trial: Trial, loaded: Mapping[str, Dataset], checked: set[Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from common import twins
-from common.friedman import diagram, rank_lines
+from common.friedman import rank_lines
 from common.layout import DASH, Cell, Column, HumanFormat, lay_out
 from common.naming import caption, identity, row_names, split_text, unlike
 from common.ranking import DEFAULT_WEIGHTS, rank
@@ -89,10 +89,19 @@ def render(
     """
     if format == "csv":
         return to_csv(summary)
-    rows = summary[summary["n"] > 0].reset_index(drop=True)
-    notes = [*_notes(rows), *rank_lines(rows), *_failure_lines(summary)]
-    columns = [*identity(rows), *_figures(rows)] if len(rows) else []
-    return lay_out(columns, [note, caption(rows), unlike(rows)], notes, format, width, "tables/summary.csv")
+    rows = ended_well(summary)
+    below = [*notes(rows), *failure_lines(summary)]
+    return lay_out(columns(rows), [note, caption(rows), unlike(rows)], below, format, width, "tables/summary.csv")
+
+
+def ended_well(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a summary of which at least one seed ended well, numbered from 0."""
+    return summary[summary["n"] > 0].reset_index(drop=True)
+
+
+def columns(rows: pd.DataFrame) -> list[Column]:
+    """Return a table's columns, what identifies each row and its figures; none of no rows."""
+    return [*identity(rows), *_figures(rows)] if len(rows) else []
 
 
 def render_ranking(ranking: pd.DataFrame, format: HumanFormat | Literal["csv"], *, width: int | None = None) -> str:
@@ -108,25 +117,23 @@ def render_ranking(ranking: pd.DataFrame, format: HumanFormat | Literal["csv"], 
         return lay_out([], [], ["no trial ended well; there is nothing to rank."], format, width, "")
     rows = ranking[ranking["reason"].isna()].reset_index(drop=True)
     scores = [name for name in rows.columns if name.startswith("score_") and rows[name].notna().any()]
-    columns = [Column("rank", [Cell(f"{value:.0f}") for value in rows["rank"]]), *identity(rows)]
-    columns += [Column("score", [Cell(f"{value:.3f}") for value in rows["score"]])]
+    shown = [Column("rank", [Cell(f"{value:.0f}") for value in rows["rank"]]), *identity(rows)]
+    shown += [Column("score", [Cell(f"{value:.3f}") for value in rows["score"]])]
     for position, name in enumerate(scores):
         cells = [Cell(DASH if pd.isna(value) else f"{value:.2f}") for value in rows[name]]
-        columns.append(Column(name.removeprefix("score_"), cells, keep=99 - position))
-    notes = ["score: weighted mean of the figures to its right, each scaled from 0, the worst of its data set and "
+        shown.append(Column(name.removeprefix("score_"), cells, keep=99 - position))
+    below = ["score: weighted mean of the figures to its right, each scaled from 0, the worst of its data set and "
              "split here, to 1, the best; it depends on which rows are compared."]  # fmt: skip
     said = {(f"{row['dataset']} {split_text(row)}: ", row["note"]) for row in ranking.to_dict("records")}
     alike = len({note for _, note in said}) == 1
-    notes += sorted({note if alike else where + note for where, note in said})
+    below += sorted({note if alike else where + note for where, note in said})
     unranked = ranking[ranking["reason"].notna()]
-    notes += [f"not ranked: {name}: {why}" for name, why in zip(row_names(unranked), unranked["reason"], strict=True)]
-    return lay_out(columns if len(rows) else [], [caption(rows)], notes, format, width, "tables/ranking.csv")
+    below += [f"not ranked: {name}: {why}" for name, why in zip(row_names(unranked), unranked["reason"], strict=True)]
+    return lay_out(shown if len(rows) else [], [caption(rows)], below, format, width, "tables/ranking.csv")
 
 
 def write_tables(records: pd.DataFrame, directory: Path) -> pd.DataFrame:
     """Write ``trials.csv``, ``summary.csv`` and ``ranking.csv``; equal records give equal bytes in any row order.
-
-    Over several data sets also ``critical_difference.svg``, see :func:`common.friedman.diagram`.
 
     Parameters
     ----------
@@ -147,9 +154,6 @@ def write_tables(records: pd.DataFrame, directory: Path) -> pd.DataFrame:
     tables = {"trials": trials, "summary": summary, "ranking": rank(summary, DEFAULT_WEIGHTS)}
     for name, table in tables.items():
         write_atomically(directory / f"{name}.csv", to_csv(table))
-    drawn = diagram(summary[summary["n"] > 0])
-    if drawn is not None:
-        write_atomically(directory / "critical_difference.svg", drawn)
     return summary
 
 
@@ -233,12 +237,13 @@ def _best(rows: pd.DataFrame, figure: Figure) -> set[Any]:
 # What stands below the table
 
 
-def _notes(rows: pd.DataFrame) -> list[str]:
+def notes(rows: pd.DataFrame) -> list[str]:
+    """Say what the marks in a table mean, and what may be concluded from it."""
     if not len(rows):
         return ["no trial ended well; there is nothing to compare."]
     groups = rows.groupby(SAME_TEST, dropna=False).ngroups
     among = " among rows with the same data and split" if groups > 1 else ""
-    notes = [
+    said = [
         f"best in its column{among} is marked; {DASH} not measured; "
         "n seeds: scores are means (± sd) over them, times medians.",
         *_against_notes(rows),
@@ -249,22 +254,23 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     ]
     chance = at_chance(rows)
     if chance.any():
-        notes.append("chance: test accuracy below 1.5 times that of guessing: nothing learned yet that the test set "
+        said.append("chance: test accuracy below 1.5 times that of guessing: nothing learned yet that the test set "
                      "shows; not marked best in anything.")  # fmt: skip
     if rows["contended"].eq(True).any():
-        notes.append(
+        said.append(
             "† timed while other trials ran, longer than alone, or as a share of a program that trained several; compared "
             "with nothing."
         )
     if rows["peak_memory_mb"].notna().any():
-        notes.append("peak MB: of the whole process, frameworks included, measured once, in the fresh process of a "
+        said.append("peak MB: of the whole process, frameworks included, measured once, in the fresh process of a "
                      "configuration's first seed.")  # fmt: skip
     methods = sorted({text for text in rows["energy_method"] if not pd.isna(text)})
     if methods:
-        notes.append(f"energy: {'; '.join(methods)} (≈ estimated, which is never compared with measured).")
+        said.append(f"energy: {'; '.join(methods)} (≈ estimated, which is never compared with measured).")
     # a level of accuracy that was never reached was measured all the same
     absent = [figure.header for figure in FIGURES if rows[figure.column].isna().all() and "98%" not in figure.header]
-    return [*notes, *([f"not measured in this run: {', '.join(absent)}."] if absent else [])]
+    said += [f"not measured in this run: {', '.join(absent)}."] * bool(absent)
+    return [*said, *rank_lines(rows)]
 
 
 def _against_notes(rows: pd.DataFrame) -> list[str]:
@@ -318,7 +324,7 @@ def _seeds_notes(rows: pd.DataFrame) -> list[str]:
     return [*intervals, f"{text}. Fewer than {CLAIM_SEEDS} seeds support no claim."]
 
 
-def _failure_lines(summary: pd.DataFrame) -> list[str]:
+def failure_lines(summary: pd.DataFrame) -> list[str]:
     """List what failed, rows with the same backend, architecture and reason in one line; then what is unsupported."""
     bad = summary[summary["failures"].notna()].reset_index(drop=True)
     failed: dict[tuple[str, str], list[str]] = {}

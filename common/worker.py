@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 _PARENT_CHECK_S = 1.0
+_OPEN_MODELS = 16
+"""Models that are looked at, kept open at a time."""
 
 
 def main() -> None:
@@ -43,6 +45,8 @@ def main() -> None:
         request = json.loads(line)
         if "profile" in request:
             _send(replies, _profile(backend, request["profile"]))
+        elif "view" in request:
+            _send(replies, _view(backend, request["view"]))
         elif "trace" in request:
             _send(replies, _trace(backend, request["trace"]))
         else:
@@ -115,6 +119,30 @@ def _profile(backend: Any, request: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:  # code of the user's own may raise anything
         return {"refused": f"{type(error).__name__}: {error}"}
     return {"layers": [dataclasses.asdict(layer) for layer in backend.layers()]}
+
+
+def _view(backend: Any, request: dict[str, Any]) -> dict[str, Any]:
+    from config import UserError
+
+    kind: Any = type(backend)
+    try:
+        opened = _opened(kind, backend.runtime, json.dumps(request["trial"]), request["model"],
+                         request["source"], request["data_dir"])  # fmt: skip
+        return opened.look(request["images"]) if "images" in request else {"kernel": opened.kernel()}
+    except UserError as error:
+        return {"refused": str(error)}
+    except Exception as error:  # a file may hold anything
+        return {"refused": " ".join(f"{type(error).__name__}: {error}".split())}
+
+
+@functools.lru_cache(maxsize=_OPEN_MODELS)
+def _opened(kind: Any, settings: Any, trial: str, model: str, source: str, data_dir: str | None) -> Any:
+    from common.opened import open_model
+    from config import Trial
+
+    backend = kind(settings)  # each its own: a backend holds one network
+    backend.start()
+    return open_model(Trial.model_validate_json(trial), backend, _dataset(source, data_dir), Path(model))
 
 
 def _trace(backend: Any, request: dict[str, Any]) -> dict[str, Any]:

@@ -38,8 +38,10 @@ class Outcome:
     err: str
 
 
-def call(*argv: object) -> Outcome:
-    """Call compare.main in this process."""
+def call(*argv: object, report: bool = False) -> Outcome:
+    """Call compare.main in this process; a run makes no plots and no page unless they are asked for."""
+    if not report and str(argv[0] if argv else "-").startswith("-"):
+        argv = (*argv, "--no-report")
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), registered():
         try:
@@ -52,7 +54,7 @@ def call(*argv: object) -> Outcome:
 def started(*argv: object, faults: Mapping[str, str], mark: str) -> subprocess.Popen[str]:
     """Start the command line in a process of its own; `mark` is in its environment and that of its workers."""
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *map(str, argv)],
+        [sys.executable, "-c", SCRIPT, *map(str, argv), "--no-report"],
         cwd=ROOT,
         env={**os.environ, FAULTS: json.dumps(dict(faults)), "FAKE_MARK": mark},
         stdout=subprocess.PIPE,

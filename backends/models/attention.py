@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -132,6 +132,26 @@ class Attention:
             found |= {f"{part}_bias": (self.width,)} if shifts else {}
         return found
 
+    @property
+    def weighs(self) -> bool:
+        """Whether some positions may count for more than others."""
+        return any(SCORES[self.scores])
+
+    def shares_map(self, shares: np.ndarray | None, rows: int) -> np.ndarray:
+        """Return what each position gets of the attention, mean over heads and queries, (rows, down, across).
+
+        Parameters
+        ----------
+        shares : (rows, ..., positions), the last sum to 1; where they are the same for all rows, one row for all, or
+            (queries, positions) without rows. None where nothing weighs the positions: all get the same.
+        rows : how many there are.
+        """
+        if shares is None:
+            shares = np.full((1, 1, self.positions), 1 / self.positions)
+        shares = shares if shares.ndim > 2 else shares[None]
+        mean = shares.reshape(len(shares), -1, self.positions).mean(axis=1)
+        return np.broadcast_to(mean, (rows, self.positions)).reshape(rows, *self.grid)
+
     def learns(self, array: str) -> bool:
         """Say whether training changes an array of this name: where they are frozen, not what makes query and key."""
         return self.scores != "frozen" or not array.startswith(("query", "key", "frequency"))
@@ -183,7 +203,12 @@ class Size:
     @property
     def means(self) -> int:
         """How many different means of the positions the head reads: equal weights give one."""
-        return self.queries if self.attention.content or self.attention.position else 1
+        return self.queries if self.attention.weighs else 1
+
+
+def attends(part: Any) -> bool:
+    """Say whether a module or layer is one of those here that weigh positions: its ``shares`` say how."""
+    return isinstance(getattr(part, "kind", None), Attention)
 
 
 def _grid(height: int, width: int) -> tuple[int, tuple[int, int]]:

@@ -103,14 +103,18 @@ class RotaryAttention(_OfAttention):
         value = self._project("value", x)
         if self.kind.scores == "none":
             return value
-        if self.kind.scores == "uniform":
+        if not self.kind.weighs:
             return ops.broadcast_to(ops.mean(value, axis=1, keepdims=True), ops.shape(x))
+        gathered = ops.matmul(self.shares(x), self._by_head(value))
+        return ops.reshape(ops.transpose(gathered, (0, 2, 1, 3)), (-1, self.kind.positions, self.kind.width))
+
+    def shares(self, x: Any) -> Any:
+        """Return how much of each position each position gathers, as the module in PyTorch does."""
         rotation = self._rotation() if self.kind.position else None
         query, key = (self._by_head(self._project(part, x), rotation) for part in ("query", "key"))
         size = self.kind.width // self.kind.heads
         scores = ops.matmul(query * math.sqrt(1 / size), ops.transpose(key, (0, 1, 3, 2)))
-        gathered = ops.matmul(ops.softmax(scores, axis=-1), self._by_head(value))
-        return ops.reshape(ops.transpose(gathered, (0, 2, 1, 3)), (-1, self.kind.positions, self.kind.width))
+        return ops.softmax(scores, axis=-1)
 
     def _project(self, part: str, x: Any) -> Any:
         weight, kernel, bias = (getattr(self, f"{part}_{kind}", None) for kind in ("weight", "kernel", "bias"))
@@ -154,15 +158,19 @@ class AttentionPooling(_OfAttention):
 
     def call(self, x: Any) -> Any:
         """Return the means of all queries side by side; where nothing weighs the positions, their mean."""
-        if not self.kind.content and not self.kind.position:
+        if not self.kind.weighs:
             return ops.mean(x, axis=1)
+        return ops.reshape(ops.matmul(self.shares(x), x), (-1, self.queries * self.kind.width))
+
+    def shares(self, x: Any) -> Any:
+        """Return how much of each position each query takes, as the module in PyTorch does."""
         scores: Any = 0
         if self.kind.content:
             scores = ops.matmul(self.pool_query * math.sqrt(1 / self.kind.width), ops.transpose(x, (0, 2, 1)))
         if self.kind.position:
             grid = ops.convert_to_tensor(coordinates(*self.kind.grid) / 2, dtype=self.compute_dtype)
             scores = scores - ops.sum(ops.square((grid - self.pool_center) * self.pool_sharpness), axis=2)
-        return ops.reshape(ops.matmul(ops.softmax(scores, axis=-1), x), (-1, self.queries * self.kind.width))
+        return ops.softmax(scores, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "queries": self.queries}

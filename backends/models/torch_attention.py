@@ -196,14 +196,21 @@ class RotaryAttention(nn.Module):
         value = self._project("value", x)
         if self.kind.scores == "none":
             return value
-        if self.kind.scores == "uniform":
+        if not self.kind.weighs:
             return value.mean(dim=1, keepdim=True)
+        gathered = torch.matmul(self.shares(x), self._by_head(value))
+        return gathered.transpose(1, 2).reshape(x.shape)
+
+    def shares(self, x: Tensor) -> Tensor:
+        """Return how much each position gathers of each other, (rows, heads, positions, positions), the last sum to 1.
+
+        Where content does not weigh, one row stands for all.
+        """
         rotation = self._rotation() if self.kind.position else None
         query, key = (self._by_head(self._project(part, x), rotation) for part in ("query", "key"))
         # scaled before the product, which is larger
         scores = torch.matmul(query * query.shape[3] ** -0.5, key.transpose(2, 3))
-        gathered = torch.matmul(torch.softmax(scores, dim=3), self._by_head(value))
-        return gathered.transpose(1, 2).reshape(x.shape)
+        return torch.softmax(scores, dim=3)
 
     def _project(self, part: str, x: Tensor) -> Tensor:
         weight: Tensor | None = getattr(self, f"{part}_weight", None)
@@ -242,10 +249,10 @@ class AttentionPooling(nn.Module):
 
     def __init__(self, attention: Attention, queries: int) -> None:
         super().__init__()
-        self.content, self.position = attention.content, attention.position
-        if self.content:
+        self.kind = attention
+        if attention.content:
             self.pool_query = nn.Parameter(torch.empty(queries, attention.width))
-        if self.position:
+        if attention.position:
             self.pool_center = nn.Parameter(torch.empty(queries, 1, 2))
             self.pool_sharpness = nn.Parameter(torch.empty(queries, 1, 2))
             self.register_buffer("grid", _grid(attention), persistent=False)
@@ -254,15 +261,22 @@ class AttentionPooling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the means of all queries side by side; where nothing weighs the positions, their mean."""
-        if not self.content and not self.position:
+        if not self.kind.weighs:
             return x.mean(dim=1)
+        return torch.matmul(self.shares(x), x).flatten(1)
+
+    def shares(self, x: Tensor) -> Tensor:
+        """Return how much of each position each query takes, (rows, queries, positions); the last sum to 1.
+
+        Where content does not weigh, (queries, positions) for all rows.
+        """
         scores = x.new_zeros(())
-        if self.content:
+        if self.kind.content:
             scores = torch.matmul(self.pool_query * x.shape[2] ** -0.5, x.transpose(1, 2))
-        if self.position:
+        if self.kind.position:
             window = (self.grid / 2 - self.pool_center) * self.pool_sharpness
             scores = scores - window.square().sum(dim=2)
-        return torch.matmul(torch.softmax(scores, dim=-1), x).flatten(1)
+        return torch.softmax(scores, dim=-1)
 
 
 def _grid(attention: Attention) -> Tensor:

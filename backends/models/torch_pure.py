@@ -107,15 +107,22 @@ class HeadPooling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return each head's sum."""
         value = x * self.pool_weight  # a bias would do nothing where content does not weigh: the norm takes it away
+        pooled = torch.matmul(self.shares(x), self._by_head(value))
+        rectified: Tensor = torch.relu(self.norm(pooled.flatten(1)))
+        return rectified
+
+    def shares(self, x: Tensor) -> Tensor:
+        """Return how much of each position each head takes, (rows, heads, 1, positions); the last sum to 1.
+
+        Where content does not weigh, one row stands for all.
+        """
         scores = x.new_zeros(1, self.kind.heads, 1, self.kind.positions)
         if self.kind.content:
             query = self.pool_query.unsqueeze(1) * self.pool_query.shape[1] ** -0.5
             scores = scores + torch.matmul(query, self._by_head(x).transpose(2, 3))
         if self.kind.position:
             scores = scores + self.pool_place.unsqueeze(1)
-        pooled = torch.matmul(torch.softmax(scores, dim=3), self._by_head(value))
-        rectified: Tensor = torch.relu(self.norm(pooled.flatten(1)))
-        return rectified
+        return torch.softmax(scores, dim=3)
 
     def _by_head(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.kind.heads, -1).transpose(1, 2)

@@ -1,0 +1,134 @@
+"""The answer to a study's question in a few sentences, written from the figures: the best, by how much, at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from common import twins
+from common.naming import row_names, split_text
+from common.report.choice import main_test
+from common.stats import CLAIM_SEEDS, least_difference
+from common.summary import at_chance
+from common.tables import number, percent
+
+if TYPE_CHECKING:
+    from common.results import Results
+
+NEAR = 0.005
+"""Half a point: how much accuracy the cheaper networks named may lose where no test says which are as good."""
+
+
+def paragraph(results: Results) -> str:
+    """Return the answer in one paragraph; of several data sets and splits, on the one of most rows."""
+    rows = results.rows
+    rows = rows[~at_chance(rows)].reset_index(drop=True)
+    if not len(rows):
+        return "No network learned anything that the test set shows; there is nothing to answer with."
+    group = main_test(rows)
+    names = dict(zip(rows.index, row_names(rows), strict=True))
+    return " ".join([*_sentences(group, names), *twins.notes(group), *_elsewhere(rows, group, names), *_left(results)])
+
+
+def _sentences(group: pd.DataFrame, names: Mapping[Any, str]) -> Iterator[str]:
+    order = group.sort_values("test_accuracy_mean", ascending=False, kind="stable")
+    best = order.iloc[0]
+    name = names[order.index[0]]
+    where = f"On {best['dataset']} ({split_text(best.to_dict())})"
+    yield f"{where}, the most accurate is {name}: {_accuracy(best)}."
+    if len(order) == 1:
+        return
+    equals = _as_good(group, order.index[0])
+    if equals is None:
+        yield _undecided(order, names)
+        near = group[group["test_accuracy_mean"] >= best["test_accuracy_mean"] - NEAR]
+        among = "Within half a point of it"
+    elif len(equals):
+        listed = [names[at] for at in equals[:4]] + [f"{len(equals) - 4} more"] * (len(equals) > 4)
+        yield f"Not told apart from it by these seeds: {_listed(listed)}."
+        near = group.loc[[order.index[0], *equals]]
+        among = "Among those"
+    else:
+        second = order.iloc[1]
+        points = 100 * (best["test_accuracy_mean"] - second["test_accuracy_mean"])
+        yield f"It can be told apart from all others; next is {names[order.index[1]]}, {points:.2f} points below."
+        near = group[group["test_accuracy_mean"] >= best["test_accuracy_mean"] - NEAR]
+        among = "Within half a point of it"
+    yield from _cheaper(near, order.index[0], names, among)
+
+
+def _accuracy(row: pd.Series[Any]) -> str:
+    n = int(row["n"])
+    text = f"{percent(row['test_accuracy_mean'])}% of the test images right"
+    if pd.isna(row["test_accuracy_low"]):
+        return f"{text} (one seed)"
+    low, high = percent(row["test_accuracy_low"]), percent(row["test_accuracy_high"])
+    return f"{text} (mean of {n} seeds, 95% interval {low} to {high})"
+
+
+def _as_good(group: pd.DataFrame, best: Any) -> list[Any] | None:
+    """Return the rows that tests do not tell apart from the best, None where it was not tested against all others."""
+    verdicts = group["against_best"].drop(best)
+    if group.loc[best, "against_best"] != "best" or verdicts.isna().any():
+        return None
+    return [*verdicts[verdicts == "not told apart"].index]
+
+
+def _undecided(order: pd.DataFrame, names: Mapping[Any, str]) -> str:
+    second = order.iloc[1]
+    points = 100 * (order["test_accuracy_mean"].iloc[0] - second["test_accuracy_mean"])
+    text = f"Next is {names[order.index[1]]}, {points:.2f} points below; whether that difference is real cannot be said"
+    few = int(order["n"].min())
+    if few < CLAIM_SEEDS:
+        sd = order.loc[order["n"] >= 2, "test_accuracy_sd"].median()
+        least = (
+            ""
+            if pd.isna(sd) or few < 2
+            else f" (below about {percent(least_difference(float(sd), few))} points nothing can)"
+        )
+        return f"{text} from {few} seed{'s' * (few != 1)}{least}."
+    return f"{text} by the tests that were possible."
+
+
+def _cheaper(near: pd.DataFrame, at: Any, names: Mapping[Any, str], among: str) -> Iterator[str]:
+    """Name the fastest to train and the smallest among those that are about as good."""
+    found = []
+    timed = near["fit_s"][~near["contended"].eq(True)].dropna()
+    if at in timed.index and timed.idxmin() != at:
+        fast, slow = number(float(timed.min())), number(float(timed[at]))
+        found.append(f"{names[timed.idxmin()]} trains fastest, in {fast} s where the best takes {slow} s")
+    sizes = near["parameters"].dropna()
+    if at in sizes.index and sizes.min() < sizes[at]:
+        few, many = int(sizes.min()), int(sizes[at])
+        found.append(f"{names[sizes.idxmin()]} is smallest, with {few:,} parameters where the best has {many:,}")
+    if found:
+        yield f"{among}, {_listed(found)}."
+
+
+def _elsewhere(rows: pd.DataFrame, group: pd.DataFrame, names: Mapping[Any, str]) -> Iterator[str]:
+    others = rows.drop(group.index)
+    if not len(others):
+        return
+    count = others.groupby(["dataset", "split", "train_share"], dropna=False).ngroups
+    place = int(others["test_accuracy_mean"].to_numpy().argmax())
+    row = others.to_dict("records")[place]
+    yield (
+        f"{count} other data set{'s' * (count > 1)} or split{'s' * (count > 1)} stand in the table; the highest accuracy "
+        f"there is {percent(row['test_accuracy_mean'])}%, of {names[others.index[place]]}, on {row['dataset']} "
+        f"({split_text(row)})."
+    )
+
+
+def _left(results: Results) -> Iterator[str]:
+    failed = int(results.summary["n_failed"].sum())
+    if failed:
+        yield f"{failed} trial{'s' * (failed > 1)} failed and stand{'s' * (failed == 1)} below the table with the reason."
+    missing = len(results.study["keys"]) - len(results.records)
+    if missing > 0:
+        yield f"{missing} of {len(results.study['keys'])} trials are still to be run."
+
+
+def _listed(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

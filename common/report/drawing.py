@@ -1,0 +1,140 @@
+"""Charts as matplotlib figures, in colors that the color-blind can tell apart; PNG and SVG files of them."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from common.report.charts import Chart, Series
+from common.store import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLORS = {
+    "sklearn": "#e69f00",
+    "keras/tensorflow": "#0072b2",
+    "keras/jax": "#009e73",
+    "keras/torch": "#56b4e9",
+    "torch": "#cc79a7",
+    "published": "#767676",
+}
+"""A framework's color everywhere (Okabe and Ito, "Color Universal Design", 2008)."""
+OTHERS = ("#d55e00", "#a68b00", "#5a5a5a")
+"""Colors of backends that users registered."""
+
+DASHES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+PLOTLY_DASHES = ("solid", "dash", "dot", "dashdot")
+PLOTLY_MARKERS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
+DPI = 130
+
+
+def color(backend: str) -> str:
+    """Return a backend's color; that of one without its own depends on its name alone."""
+    return COLORS.get(backend) or OTHERS[sum(backend.encode()) % len(OTHERS)]
+
+
+def figure(width: float = 8.0, height: float = 5.0) -> Figure:
+    """Return an empty figure in the project's style; none of matplotlib's global state is touched."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def plain(text: str) -> str:
+    """Return text that matplotlib does not read mathematics into."""
+    return text.replace("$", r"\$")
+
+
+def draw(chart: Chart) -> Figure:
+    """Return a chart as a figure: units on its axes, intervals drawn, what the reader must know below it."""
+    names = list(dict.fromkeys(str(name) for one in chart.series for name in one.y)) if chart.kind == "dots" else []
+    drawn = figure(height=max(4.0, 1.8 + 0.3 * len(names)))
+    axes = drawn.add_subplot()
+    for place, one in enumerate(chart.series):
+        if chart.kind == "dots":
+            _dots(axes, chart, one, place, names)
+        else:
+            _points(axes, chart, one)
+    if chart.front:
+        x, y = zip(*chart.front, strict=True)
+        axes.step(x, y, where="post", color="#767676", linewidth=1, zorder=0)
+    if chart.kind == "dots":
+        axes.set_yticks(range(len(names)), map(plain, names))
+        axes.invert_yaxis()
+    elif any(isinstance(value, str) for one in chart.series for value in one.x):
+        axes.tick_params(axis="x", rotation=30)
+    axes.set(title=chart.title, xlabel=chart.x.label, ylabel=chart.y.label)
+    if chart.x.log:
+        axes.set_xscale("log")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    caption(drawn, chart.caption)
+    return drawn
+
+
+def caption(drawn: Figure, text: str) -> None:
+    """Write what the reader must know below a figure."""
+    width = int(13 * drawn.get_figwidth())
+    drawn.supxlabel("\n".join(textwrap.wrap(text, width)), fontsize="small", color="#404040", x=0.01, ha="left")
+
+
+def _points(axes: Axes, chart: Chart, one: Series) -> None:
+    line = DASHES[one.style % len(DASHES)] if chart.kind == "line" else "none"
+    look: dict[str, Any] = {"color": color(one.backend), "label": plain(one.label)}
+    marker = MARKERS[one.style % len(MARKERS)] if one.backend != "published" else "x"
+    axes.plot(one.x, one.y, line, marker=marker if len(one.x) < 40 else "none", markersize=5, **look)
+    if one.low is None or one.high is None:
+        return
+    ends = [(x, low, high) for x, low, high in zip(one.x, one.low, one.high, strict=True) if low is not None]
+    if not ends:
+        return
+    x, low, high = zip(*ends, strict=True)
+    if chart.kind == "line" and not isinstance(x[0], str):
+        axes.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
+    else:
+        axes.vlines(x, low, high, color=look["color"], linewidth=1)
+
+
+def _dots(axes: Axes, chart: Chart, one: Series, place: int, names: list[str]) -> None:
+    spread = 0.5 / max(1, len(chart.series))
+    at = [names.index(str(name)) + (place - (len(chart.series) - 1) / 2) * spread for name in one.y]
+    axes.plot(
+        one.x,
+        at,
+        "none",
+        marker=MARKERS[place % len(MARKERS)],
+        markersize=5,
+        color=color(one.backend),
+        label=plain(one.label),
+    )
+    if one.low is not None and one.high is not None:
+        for y, low, high in zip(at, one.low, one.high, strict=True):
+            if low is not None and high is not None:
+                axes.hlines(y, low, high, color=color(one.backend), linewidth=1)
+
+
+def save(drawn: Figure, stem: Path) -> None:
+    """Write a figure as ``stem.png`` and ``stem.svg``; equal records give equal bytes."""
+    with matplotlib.rc_context({"svg.hashsalt": "samenet", "svg.fonttype": "none"}):
+        write_atomically(stem.with_suffix(".svg"), _file(drawn, format="svg", metadata={"Date": None}))
+    write_atomically(stem.with_suffix(".png"), png(drawn))
+
+
+def png(drawn: Figure) -> bytes:
+    """Return a figure as the bytes of a PNG."""
+    return _file(drawn, format="png", dpi=DPI, metadata={"Software": None})
+
+
+def _file(drawn: Figure, **how: Any) -> bytes:
+    data = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name in a script that the font has not
+        drawn.savefig(data, **how)
+    return data.getvalue()

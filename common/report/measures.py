@@ -1,0 +1,100 @@
+"""The figures that charts show of a summary's rows: scores with their intervals, times, memory, energy, sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from common.summary import METRICS, backend_label
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure of the summary as a chart shows it.
+
+    Attributes
+    ----------
+    column : where the summary holds it.
+    label : of the axis, with the unit.
+    factor : from the summary's unit to the label's.
+    how : how it comes out of several seeds.
+    """
+
+    column: str
+    label: str
+    factor: float = 1.0
+    how: str = "median"
+
+    @property
+    def name(self) -> str:
+        """Its part of a chart's name."""
+        return {"test_accuracy_mean": "accuracy"}.get(self.column, self.column)
+
+    @property
+    def scored(self) -> bool:
+        """Whether the summary has an interval of it."""
+        return self.column == "test_accuracy_mean"
+
+
+ACCURACY = Measure("test_accuracy_mean", "test accuracy (%)", 100.0, "mean")
+FIT = Measure("fit_s", "training time (s)")
+COSTS = (
+    FIT,
+    Measure("latency_ms_p50", "latency of one sample (ms)"),
+    Measure("peak_memory_mb", "peak memory of the process (MB)", how="first seed"),
+    Measure("energy_j", "energy of training (J)", how="mean"),
+)
+LEVELS = tuple(
+    Measure(column, label)
+    for level in (97, 98, 99)
+    for column, label in (
+        (f"fit_s_to_{level}", f"training time until {level}% of the validation images are right (s)"),
+        (f"epochs_to_{level}", f"epochs until {level}% of the validation images are right"),
+    )
+)
+
+
+def values(rows: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """Return a measure's ``value``, ``low``, ``high`` and ``n`` of each row, in the label's unit.
+
+    Times of trials that ran beside others stand beside exclusive ones nowhere: where rows have both, the former are
+    null. So with estimated energy where other rows have measured.
+    """
+    value = rows[measure.column] * measure.factor
+    metric = next((one for one in METRICS.values() if one.column == measure.column), None)
+    if metric is not None and metric.timed:
+        busy = rows["contended"].eq(True)
+        if not busy.all():
+            value = value.mask(busy)
+    if measure.column == "energy_j":
+        measured = rows["energy_method"].astype("string").str.startswith("measured").fillna(False)
+        if measured.any():
+            value = value.where(measured)
+    found = pd.DataFrame({"value": value, "low": float("nan"), "high": float("nan"), "n": rows["n"]})
+    if measure.scored:
+        found["low"], found["high"] = rows["test_accuracy_low"] * 100, rows["test_accuracy_high"] * 100
+    return found
+
+
+def remarks(rows: pd.DataFrame, measure: Measure) -> str:
+    """Say how a measure was taken, where that limits what it means."""
+    said = []
+    if measure.scored:
+        said.append("bars are 95% intervals of the mean")
+    metric = next((one for one in METRICS.values() if one.column == measure.column), None)
+    there = rows[rows[measure.column].notna()]
+    if metric is not None and metric.timed and len(there):
+        busy = there["contended"].eq(True)
+        if busy.all():
+            said.append("taken while other trials ran")
+        elif busy.any():
+            said.append("rows timed while other trials ran are left out")
+    if measure.column == "energy_j":
+        said += sorted({str(method) for method in there["energy_method"].dropna()})
+    return "; ".join(said)
+
+
+def by_backend(rows: pd.DataFrame) -> pd.Series[str]:
+    """Return each row's backend with its engine."""
+    return pd.Series([backend_label(row) for row in rows[["backend", "engine"]].to_dict("records")], index=rows.index)
