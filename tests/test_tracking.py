@@ -451,7 +451,7 @@ def test_trackers_bring_no_framework_into_the_harness(tmp_path: Path) -> None:
         "print(sorted({'tensorflow', 'torch', 'keras', 'jax'} & set(sys.modules)), file=sys.stderr)"
     )
     found = subprocess.run(
-        [sys.executable, "-c", script, *map(str, command(tmp_path, *TRACK, "--quiet"))],
+        [sys.executable, "-c", script, *map(str, command(tmp_path, *TRACK, "--quiet", "--no-report"))],
         cwd=ROOT,
         capture_output=True,
         text=True,
