@@ -4,19 +4,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed-$(shell cat requirements.txt Makefile | cksum | cut -d ' ' -f 1)
+TRACKING := $(VENV)/tracking-$(shell cat requirements-tracking.txt | cksum | cut -d ' ' -f 1)
 
 .PHONY: compare test test-slow coverage check bench clean
 
 compare: $(INSTALLED)
 	$(BIN)/python compare.py
 
-test: $(INSTALLED)
+test: $(INSTALLED) $(TRACKING)
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
-test-slow: $(INSTALLED)
+test-slow: $(INSTALLED) $(TRACKING)
 	$(BIN)/python -m pytest -m slow
 
-coverage: $(INSTALLED)
+coverage: $(INSTALLED) $(TRACKING)
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report=term
 
 check: $(INSTALLED)
@@ -37,6 +38,12 @@ $(INSTALLED):
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	rm -f $(VENV)/installed-*
+	touch $@
+
+# Optional to users; without it the tests of tracking are skipped.
+$(TRACKING): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-tracking.txt
+	rm -f $(VENV)/tracking-*
 	touch $@
 
 clean:

@@ -234,6 +234,7 @@ def _run_parser() -> argparse.ArgumentParser:
     how.add_argument("--timeout", type=_seconds, metavar="S", help="seconds a trial may take")
     how.add_argument("--isolate", action="store_true", help="every trial in a process of its own")
     how.add_argument("--dry-run", action="store_true", help="print the number of trials and the time they may take")
+    how.add_argument("--track", action="append", default=[], metavar="NAME", help="tensorboard, mlflow; repeatable")
     how.add_argument("--retry-failed", action="store_true", help="run again what failed, timed out or diverged")
     how.add_argument("--no-report", action="store_true", help="no plots and no report.html at the end")
     how.add_argument("--overwrite", action="store_true", help="begin the run again, deleting its records")
@@ -349,6 +350,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         batch_trials=arguments.batch_trials,
         retry_failed=arguments.retry_failed,
         overwrite=arguments.overwrite,
+        track=list(dict.fromkeys(arguments.track)),
         quiet=arguments.quiet or arguments.json,
     )
 

@@ -202,8 +202,11 @@ class LocalExecutor:
                 if isinstance(result, BaseException):
                     raise result
                 yield {**result, "contended": self.workers > 1 or result["batched"] is not None}
+                finished.task_done()
         finally:
             waiting.clear()
+            for _ in range(finished.unfinished_tasks):
+                finished.task_done()
             for lane in self._lanes:
                 lane.end()
 
@@ -228,6 +231,8 @@ class _Lane(threading.Thread):
             try:
                 for record in self._run(job):
                     self._finished.put(record)
+                if self._executor.workers == 1:
+                    self._finished.join()  # what becomes of a record takes no time from the next trial
             except BaseException as error:  # raised again where the records are read
                 self._finished.put(error)
                 return

@@ -17,6 +17,7 @@ from common.many import together
 from common.progress import Progress, line
 from common.store import SETTLED, Run
 from common.studies import Plan
+from common.tracking import Tracking, check_installed
 from common.trial import Record, empty_record
 from config import Trial
 
@@ -33,6 +34,7 @@ class Options:
     batch_trials: int = 1
     retry_failed: bool = False
     overwrite: bool = False
+    track: Sequence[str] = ()
     quiet: bool = False
 
 
@@ -59,9 +61,10 @@ def execute(plan: Plan, options: Options) -> tuple[Run, list[Record]]:
     Raises
     ------
     UserError
-        Where an architecture's options make no network, or the run's directory was begun on another machine or with
-        other library versions.
+        Where a tracker is not installed, an architecture's options make no network, or the run's directory was begun
+        on another machine or with other library versions.
     """
+    check_installed(options.track)
     run = Run(options.results / plan.run_name)
     names = {trial.backend for trial in plan.trials}
     packages = [package for name in names for package in backends.load(name).packages]
@@ -70,9 +73,23 @@ def execute(plan: Plan, options: Options) -> tuple[Run, list[Record]]:
     _check_options(plan, todo)
     environment = describe(packages)
     run.begin(plan.description(), environment, options.overwrite)
-    if not todo:
-        return run, [records[key] for key in plan.keys]
-    run.log(f"{len(todo)} of {len(plan.trials)} trials to run, {options.workers} at a time")
+    with Tracking(options.track, run, plan.trials) as tracking:
+        tracking.track(records)
+        if todo:
+            run.log(f"{len(todo)} of {len(plan.trials)} trials to run, {options.workers} at a time")
+            with Progress(len(plan.trials), len(records), options.quiet) as progress:
+                for record in _results(plan, todo, options, run):
+                    record |= in_record(environment)
+                    run.write(record)
+                    tracking.track([record["key"]])
+                    records[record["key"]] = record
+                    run.log(line(record))
+                    progress.advance(line(record))
+    return run, [records[key] for key in plan.keys]
+
+
+def _results(plan: Plan, todo: Sequence[Trial], options: Options, run: Run) -> Iterator[Record]:
+    """Run `todo`, and yield a record for each as they finish."""
     firsts = plan.first_of_configuration()
     refused = {trial.key: reason for trial in todo if (reason := refusal(plan, trial)) is not None}
     executor = LocalExecutor(options.workers, options.timeout_s, options.isolate, plan.sources, options.data_dir)
@@ -81,14 +98,7 @@ def execute(plan: Plan, options: Options) -> tuple[Run, list[Record]]:
         Job(trials, [run.staging(trial.key) for trial in trials], fresh=len(trials) == 1 and trials[0].key in firsts)
         for trials in together(able, options.batch_trials, lambda name: backends.load(name).capability)
     ]
-    with Progress(len(plan.trials), len(records), options.quiet) as progress:
-        for record in itertools.chain(_unsupported(todo, refused), map_trials(jobs, executor)):
-            record |= in_record(environment)
-            run.write(record)
-            records[record["key"]] = record
-            run.log(line(record))
-            progress.advance(line(record))
-    return run, [records[key] for key in plan.keys]
+    return itertools.chain(_unsupported(todo, refused), map_trials(jobs, executor))
 
 
 def _check_options(plan: Plan, todo: Sequence[Trial]) -> None:

@@ -67,8 +67,8 @@ def study(folder: Path, **fields: Any) -> Path:
     """Write a study file: the fake on 300 digits for 2 epochs, and whatever else is given."""
     base = {"backend": "fake", "dataset": "digits", "rows": 300, "seeds": 1}
     training = {"epochs": 2, "batch_size": 32, "optimizer": "sgd", "learning_rate": 0.5, **fields.pop("training", {})}
-    grids = fields.pop("grids", [{}])
-    whole = {"question": "What breaks?", "base": {**base, **fields, "training": training}, "grids": grids}
+    grids, question = fields.pop("grids", [{}]), fields.pop("question", "What breaks?")
+    whole = {"question": question, "base": {**base, **fields, "training": training}, "grids": grids}
     path = folder / "fakes.json"
     path.write_text(json.dumps(whole), encoding="utf-8")
     return path
