@@ -40,7 +40,7 @@ def page(browser) -> Iterator:
     shown.on("request", lambda request: requested.append((shown.main_frame.url, request)))
     shown.on("websocket", lambda socket: problems.append(f"opened {socket.url}"))
     yield shown
-    home = shown.url
+    home = shown.url.partition("#")[0]
     context.close()
     assert not problems, problems
     urls = [request.url for _, request in requested]

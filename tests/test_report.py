@@ -308,7 +308,7 @@ def test_a_finished_study_is_not_trained_again(results: Results) -> None:
 
 
 def test_a_chart_that_is_not_there_is_named_with_those_that_are(results: Results) -> None:
-    with pytest.raises(UserError, match=r"plot: 'accuracy-by-node' .* Did you mean .*accuracy-by-nodes"):
+    with pytest.raises(UserError, match=r"plot: 'accuracy-by-node' .*did you mean 'accuracy-by-nodes'"):
         results.plot("accuracy-by-node")
 
 

@@ -35,7 +35,7 @@ function table(heads, rows, attributes = {}, texts = 1) {
   return element("table", attributes, element("thead", {}, head), element("tbody", {}, ...body));
 }
 
-const pairs = (name, entries) => table([name, "value"], entries, {}, 2);
+const pairs = (name, entries) => table([name, "value"], entries, { class: "pairs" }, 2);
 
 // Leaderboard
 
@@ -148,7 +148,8 @@ function layout(chart, height) {
   };
 }
 
-const SETTINGS = { displaylogo: false, responsive: true };
+// Only what works on this page alone: plotly also has a button that sends the chart to its makers.
+const SETTINGS = { displaylogo: false, responsive: true, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] };
 
 class Charts {
   constructor(charts) {
