@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """samenet's command line: train the same networks in scikit-learn, Keras and PyTorch, and print one table.
 
-From Python, the same: :func:`load_dataset`, :func:`run_study`, :func:`load_run`.
+From Python, the same: :func:`load_dataset`, :func:`run_study`, :func:`load_run`; and any backend as a scikit-learn
+estimator, :class:`common.estimator.FrameworkClassifier`.
 """
 
 from __future__ import annotations
@@ -131,6 +132,14 @@ def load_run(run: str | Path, results: str | Path = "results") -> Results:
     from common.store import Run
 
     return Results(Run.find(str(run), Path(results)))
+
+
+def __getattr__(name: str) -> Any:
+    if name != "FrameworkClassifier":
+        raise AttributeError(f"module 'compare' has no attribute {name!r}")
+    from common.estimator import FrameworkClassifier  # scikit-learn takes a second to import
+
+    return FrameworkClassifier
 
 
 def main(argv: Sequence[str] | None = None) -> int:

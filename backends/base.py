@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, get_args
@@ -29,12 +30,17 @@ class Diverged(Exception):
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where, how precisely and by which loop a backend computes; fixed for the life of its process."""
+    """Where, how precisely and by which loop a backend computes; fixed from its start on.
+
+    Attributes
+    ----------
+    threads : of every library; None leaves them as the process has them.
+    """
 
     engine: str | None = None
     device: str = "cpu"
     precision: str = "float32"
-    threads: int = 1
+    threads: int | None = 1
     loop: Loop = "tuned"
 
     @property
@@ -198,6 +204,7 @@ class Backend(ABC):
     packages : the distributions whose versions a record names.
     native : what the native protocol does otherwise than the matched one, by subject, in words.
     stopping : its early stopping in the native protocol.
+    put_back : undoes what :meth:`start` and training change in the whole process.
     """
 
     engines: ClassVar[tuple[str, ...]] = ()
@@ -208,6 +215,7 @@ class Backend(ABC):
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
+        self.put_back = ExitStack()
 
     @classmethod
     def environment(cls, runtime: Runtime) -> dict[str, str]:
@@ -217,6 +225,13 @@ class Backend(ABC):
     @abstractmethod
     def start(self) -> None:
         """Import the framework and fix its threads, device and precision; the harness times this as ``import_s``."""
+
+    def stop(self) -> None:
+        """Give back a process that is not the backend's own: its threads, number formats and random generators.
+
+        The network stays, and goes on after another :meth:`start`.
+        """
+        self.put_back.close()
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:

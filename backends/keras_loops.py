@@ -7,6 +7,7 @@ imports Keras, whose engine is fixed by then.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import ExitStack
 from typing import Any
 
 import keras
@@ -22,6 +23,8 @@ elif ENGINE == "jax":
     import jax
 else:
     import torch
+
+    from backends import torch_process
 
 
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
@@ -51,8 +54,13 @@ class Loop(ABC):
 
     @staticmethod
     @abstractmethod
-    def start(threads: int) -> None:
-        """Give the engine its threads, before it computes anything."""
+    def start(threads: int | None, put_back: ExitStack) -> None:
+        """Give the engine its threads, before it computes anything, and let `put_back` undo what it can."""
+
+    @staticmethod
+    def has_float64() -> bool:
+        """Whether the engine computes in float64 in this process."""
+        return True
 
     @staticmethod
     @abstractmethod
@@ -129,10 +137,13 @@ class TensorFlowLoop(Loop):
         )
 
     @staticmethod
-    def start(threads: int) -> None:
-        tf.get_logger().setLevel("ERROR")  # it warns that every network is traced anew, as it should be
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)  # a second pool would be threads unasked for
+    def start(threads: int | None, put_back: ExitStack) -> None:
+        logger = tf.get_logger()
+        put_back.callback(logger.setLevel, logger.level)
+        logger.setLevel("ERROR")  # it warns that every network is traced anew, as it should be
+        if threads is not None:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(1)  # a second pool would be threads unasked for
 
     @staticmethod
     def settings() -> dict[str, Any]:
@@ -193,8 +204,12 @@ class JaxLoop(Loop):
         )
 
     @staticmethod
-    def start(threads: int) -> None:
+    def start(threads: int | None, put_back: ExitStack) -> None:
         pass  # XLA reads the size of its pool from the environment
+
+    @staticmethod
+    def has_float64() -> bool:
+        return bool(jax.config.jax_enable_x64)
 
     @staticmethod
     def settings() -> dict[str, Any]:
@@ -272,8 +287,10 @@ class TorchLoop(Loop):
         super().__init__(model, optimizer, batch_size, penalty)
 
     @staticmethod
-    def start(threads: int) -> None:
-        torch.set_num_threads(threads)
+    def start(threads: int | None, put_back: ExitStack) -> None:
+        torch_process.keep(put_back)
+        if threads is not None:
+            torch.set_num_threads(threads)
         torch.set_flush_denormal(True)  # as TensorFlow and XLA do of their own accord
 
     @staticmethod

@@ -75,7 +75,7 @@ class KerasBackend(Backend):
         variables = {"KERAS_BACKEND": engine, "TF_CPP_MIN_LOG_LEVEL": "3"}
         if engine == "jax":
             # the size of XLA's pool has no other setting; with one thread it hands nothing over
-            variables |= {"NPROC": str(runtime.threads)}
+            variables |= {"NPROC": str(runtime.threads)} if runtime.threads is not None else {}
             variables |= {"JAX_ENABLE_X64": "1"} if runtime.precision == "float64" else {}
         if runtime.device == "cpu":
             return variables | {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
@@ -89,21 +89,38 @@ class KerasBackend(Backend):
         from keras.src.backend.common import dtypes
         from keras.src.utils import module_utils
 
+        asked, engine = self.runtime.engine or self.engines[0], keras.config.backend()
+        if asked != engine:
+            raise UserError(
+                f"engine: {asked!r} was asked for, and Keras already runs on {engine!r} in this process, which it "
+                f"cannot change; use engine {engine!r}, or a process of its own"
+            )
         from backends import keras_fit
-        from backends.keras_loops import ENGINE, LOOP
+        from backends.keras_loops import LOOP
 
-        keras.config.set_floatx(number_format(self.runtime.precision))
-        if self.runtime.precision == "float64":
+        put_back, precision = self.put_back, self.runtime.precision
+        put_back.callback(keras.config.set_dtype_policy, keras.config.dtype_policy())
+        put_back.callback(keras.config.set_floatx, keras.config.floatx())
+        put_back.callback(random.setstate, random.getstate())
+        keras.config.set_floatx(number_format(precision))
+        if precision == "float64":
             # else Keras takes products of float64 in float32 on PyTorch and JAX
+            put_back.callback(dtypes.BIT64_TO_BIT32_DTYPE.update, float64=dtypes.BIT64_TO_BIT32_DTYPE["float64"])
             dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
-        if ENGINE != "tensorflow":
+        if engine != "tensorflow":
             # else the first save imports all of TensorFlow, to ask whether a layer's options are of its types
+            put_back.callback(setattr, module_utils.tensorflow, "_available", module_utils.tensorflow._available)
             module_utils.tensorflow._available = False
         self._engine = LOOP
-        self._engine.start(self.runtime.threads)
+        self._engine.start(self.runtime.threads, put_back)
+        if precision == "float64" and not self._engine.has_float64():
+            raise UserError("precision: 'float64' needs JAX_ENABLE_X64=1 in the environment before JAX is imported")
         self._gpu = self._engine.gpu()
-        if self.runtime.device == "cuda" and self._gpu is None:
-            raise UserError(f"device: 'cuda' was asked for, and Keras on {ENGINE} sees no GPU here; use --device cpu")
+        if (self.runtime.device == "cuda" and self._gpu is None) or (self.runtime.device == "cpu" and self._gpu):
+            sees = self._gpu or "no GPU"
+            raise UserError(
+                f"device: {self.runtime.device!r} was asked for, and Keras on {engine} sees {sees} in this process"
+            )
 
     def settings(self) -> dict[str, Any]:
         return {**self._engine.settings(), "device": self._gpu or "cpu", "engine": keras.config.backend()}

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _ACTIVATIONS: dict[Activation, str] = {"relu": "relu", "sigmoid": "logistic", "tanh": "tanh", "identity": "identity"}
 _NO_RATE = 1e-300
+_NEVER = -1e30
+"""A logit whose softmax is 0 beside any other."""
 _EPOCH_END = "_update_no_improvement_count"
 """What MLPClassifier.fit calls at the end of each epoch."""
 _SCRATCH = ("_optimizer", "_best_coefs", "_best_intercepts", "_random_state", "loss_curve_", _EPOCH_END)
@@ -54,7 +56,7 @@ class SklearnBackend(Backend):
     capability = Capability(
         expresses=frozenset(
             {"architecture:ffn", "architecture:custom", "l2", "early_stopping", "optimizer:sgd", "optimizer:adam"}
-            | {"loop:idiomatic"}
+            | {"loop:idiomatic", "two_classes"}
             | {"precision:float32", "precision:float64", "device:auto", "device:cpu"}
             | {"schedule:step", "schedule:cosine", "schedule:one_cycle"}
             | {f"activation:{name}" for name in _ACTIVATIONS}
@@ -68,12 +70,12 @@ class SklearnBackend(Backend):
             "label_smoothing": "MLPClassifier takes labels, not distributions over classes",
             "optimizer": "MLPClassifier has sgd and adam only",
             "device": "scikit-learn computes on the CPU only",
-            "two_classes": "MLPClassifier gives two classes one logistic output, not two logits",
         },
     )
     native = {
         "initial weights": "Glorot uniform for kernels and biases, a third of the variance where sigmoid",
         "l2": "alpha divided by the rows of the batch",
+        "two classes": "one logistic output",
         "early stopping": "validation accuracy, by at least 0.0001; the best epoch's weights come back",
     }
     stopping = Stopping(monitor="val_accuracy", least=1e-4)
@@ -84,7 +86,7 @@ class SklearnBackend(Backend):
         from sklearn.neural_network import MLPClassifier
         from threadpoolctl import threadpool_limits
 
-        threadpool_limits(self.runtime.threads)
+        self.put_back.callback(threadpool_limits(self.runtime.threads).restore_original_limits)
 
     def settings(self) -> dict[str, Any]:
         from threadpoolctl import threadpool_info
@@ -116,10 +118,13 @@ class SklearnBackend(Backend):
             shuffle=False,
             random_state=network.seed,
         )
+        # Two classes get one logistic output of it. With a third, which never comes and whose logit stays _NEVER, without
+        # a gradient, the other two have a softmax, as in the other frameworks.
+        self._spare = network.classes == 2 and not network.native
         # one row of zeros, at a rate that changes nothing, makes it draw its layers
         self._model.learning_rate_init = _NO_RATE
         inputs = np.zeros((1, math.prod(network.input_shape)), number_format(self.runtime.precision))
-        self._model.partial_fit(inputs, np.zeros(1, np.int64), classes=np.arange(network.classes))
+        self._model.partial_fit(inputs, np.zeros(1, np.int64), classes=np.arange(network.classes + self._spare))
         self._model.learning_rate_init = training.learning_rate
 
     def _names(self) -> Iterator[tuple[str, list[Array], int]]:
@@ -134,19 +139,29 @@ class SklearnBackend(Backend):
 
     def weight_specs(self) -> list[WeightSpec]:
         return [
-            WeightSpec(name, arrays[index].shape, "glorot_uniform" if name.endswith("kernel") else "zeros")
-            for name, arrays, index in self._names()
+            WeightSpec(name, array.shape, "glorot_uniform" if name.endswith("kernel") else "zeros")
+            for name, array in self.get_weights().items()
         ]
 
     def get_weights(self) -> Weights:
-        return {name: arrays[index].copy() for name, arrays, index in self._names()}
+        return {
+            name: (arrays[index][..., :-1] if self._is_spared(name) else arrays[index]).copy()
+            for name, arrays, index in self._names()
+        }
+
+    def _is_spared(self, name: str) -> bool:
+        return self._spare and name.startswith("logits/")
 
     def set_weights(self, weights: Weights) -> None:
         if self._own:
             self._model = sklearn.base.clone(self._model)
             return
         for name, arrays, index in self._names():
-            arrays[index] = np.array(weights[name], dtype=number_format(self.runtime.precision))
+            array = np.array(weights[name], dtype=number_format(self.runtime.precision))
+            if self._is_spared(name):
+                widths = [(0, 0)] * (array.ndim - 1) + [(0, 1)]
+                array = np.pad(array, widths, constant_values=0 if name.endswith("kernel") else _NEVER)
+            arrays[index] = array
         # without one, partial_fit makes a new optimizer
         self._model.__dict__.pop("_optimizer", None)
         self._model.loss_curve_ = []
@@ -226,6 +241,8 @@ class SklearnBackend(Backend):
     def predict_proba(self, inputs: Array) -> Array:
         flat = inputs.reshape(len(inputs), -1).astype(number_format(self.runtime.precision), copy=False)
         found = np.asarray(self._model.predict_proba(flat))
+        if not self._own:
+            return found[:, : self._network.classes]
         if found.shape[1] == self._network.classes:
             return found
         # a classifier knows the classes that it has seen

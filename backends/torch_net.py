@@ -49,14 +49,16 @@ class TorchBackend(Backend):
         import torch
         from torch import nn
 
-        from backends import torch_optim
+        from backends import torch_optim, torch_process
 
-        torch.set_num_threads(self.runtime.threads)
+        torch_process.keep(self.put_back)
+        if self.runtime.threads is not None:
+            torch.set_num_threads(self.runtime.threads)
         # dead pixels' weights decay into denormal floats under Adam, which are many times slower (see design notes)
         torch.set_flush_denormal(not self.runtime.idiomatic)
         available = torch.cuda.is_available()
         if self.runtime.device == "cuda" and not available:
-            raise UserError("device: 'cuda' was asked for, and PyTorch sees no GPU here; use --device cpu")
+            raise UserError("device: 'cuda' was asked for, and PyTorch sees no GPU here; use device cpu")
         self._device = torch.device("cuda" if available and self.runtime.device != "cpu" else "cpu")
         self._dtype = getattr(torch, number_format(self.runtime.precision))
         mixed = self.runtime.precision == "bfloat16"

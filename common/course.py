@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -40,14 +40,13 @@ class Course:
         stopping = backend.stopping if trial.protocol == "native" else Stopping()
         return cls(trial.training.early_stopping_patience, stopping)
 
-    def epoch_end(
-        self, train_loss: float | None, epoch_s: float, found: dict[str, float], weights: Callable[[], Weights]
-    ) -> bool:
+    def epoch_end(self, figures: Mapping[str, float | None], weights: Callable[[], Weights]) -> bool:
         """Take in the figures of one more epoch, and return whether the training is over.
 
         Parameters
         ----------
-        found : what :func:`scores` says of the validation data.
+        figures : by name; ``train_loss`` (None where the framework has none) and, where training may end early, what
+            :func:`validated` says.
         weights : gives the weights as they are; called where they are the best so far and may come back.
 
         Raises
@@ -55,9 +54,9 @@ class Course:
         Diverged
             Where the loss is not finite.
         """
-        figures = {"train_loss": train_loss, "epoch_s": epoch_s}
-        for name, value in {**figures, "val_accuracy": found["accuracy"], "val_log_loss": found["log_loss"]}.items():
+        for name, value in figures.items():
             self.history.setdefault(name, []).append(value)
+        train_loss = figures["train_loss"]
         if train_loss is not None and not math.isfinite(train_loss):
             raise Diverged(f"the training loss was {train_loss} in epoch {self.epoch}")
         if self.patience is None:
@@ -109,6 +108,12 @@ class Course:
             found[f"epochs_to_{level}"] = passed[0] if passed else None
             found[f"fit_s_to_{level}"] = sum(self.history["epoch_s"][: passed[0]]) if passed else None
         return found
+
+
+def validated(backend: Backend, inputs: Array, labels: Array) -> dict[str, float]:
+    """Return ``val_accuracy`` and ``val_log_loss`` of the network as it is, on validation data."""
+    found = scores(labels, backend.predict_proba(inputs))
+    return {"val_accuracy": found["accuracy"], "val_log_loss": found["log_loss"]}
 
 
 def scores(labels: Array, probabilities: Array) -> dict[str, float]:

@@ -7,9 +7,23 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from backends.base import Array, Epoch, Network, Weights, WeightSpec
+from backends.base import Array, Backend, Epoch, Network, Weights, WeightSpec
 from common.seeding import generator
 from config import Training
+
+
+def build(backend: Backend, network: Network, seed: int) -> Weights:
+    """Build a network and give it its initial weights, which are returned: drawn here, or in the native protocol its own."""
+    backend.build(network)
+    if network.native:
+        initial = backend.get_weights()
+    else:
+        specs = backend.weight_specs()
+        initial = initial_weights([spec for spec in specs if spec.initializer != "own"], network, seed)
+        if len(initial) < len(specs):
+            initial = {**backend.get_weights(), **initial}
+    backend.set_weights(initial)
+    return initial
 
 
 def initial_weights(specs: Sequence[WeightSpec], network: Network, seed: int) -> Weights:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backends.base import Array, Backend, Capability, Diverged, Epoch, Network, Weights, needs_of_many
-from common.course import Course, scores
+from common.course import Course, validated
 from common.data import Dataset
 from common.initial import epochs
 from common.inputs import cut, pipeline_of
@@ -149,9 +149,10 @@ def _fit(members: Sequence[_Member], backend: Backend, inputs: Array, labels: Ar
             validation = member.rows.validation
             backend.build(member.network)
             backend.set_weights(own)
-            found = scores(labels[validation], backend.predict_proba(inputs[validation]))
+            found = validated(backend, inputs[validation], labels[validation])
             try:
-                over = member.course.epoch_end(loss, share, found, functools.partial(weights, place))
+                figures = {"train_loss": loss, "epoch_s": share, **found}
+                over = member.course.epoch_end(figures, functools.partial(weights, place))
             except Diverged as error:
                 member.record |= failure(error)
                 continue

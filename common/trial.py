@@ -15,9 +15,9 @@ import numpy as np
 
 from backends.base import Array, Backend, Diverged, Epoch, Network, Runtime, Unsupported, Weights
 from common.augmentation import augmented
-from common.course import LEVELS, Course, scores
+from common.course import LEVELS, Course, validated
 from common.data import Dataset
-from common.initial import epochs, initial_weights
+from common.initial import build, epochs
 from common.inputs import TrialData, load_inputs
 from common.measure import PeakMemory, TrainingMeter, fenced, inference
 from common.outcome import evaluated, kept
@@ -113,7 +113,7 @@ def messages(caught: Sequence[warnings.WarningMessage]) -> list[str]:
     return list(dict.fromkeys(f"{warning.category.__name__}: {warning.message}" for warning in caught))[:20]
 
 
-def _differences(backend: Backend, trial: Trial) -> list[str]:
+def _differences(backend: Backend, trial: Trial, classes: int) -> list[str]:
     """Return what the backend's own conventions change in this trial."""
     training = trial.training
     concerned = {
@@ -122,6 +122,7 @@ def _differences(backend: Backend, trial: Trial) -> list[str]:
         "l2": training.l2 > 0,
         "weight decay": training.weight_decay > 0,
         "early stopping": training.early_stopping_patience is not None,
+        "two classes": classes == 2,
         "batch normalization": isinstance(trial.architecture, FeedForward) and trial.architecture.batch_norm,
     }
     return [f"{subject}: {what}" for subject, what in backend.native.items() if concerned.get(subject, True)]
@@ -163,18 +164,10 @@ def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fres
 
 
 def built(trial: Trial, backend: Backend, network: Network, record: Record) -> Weights:
-    """Build a trial's network and give it its initial weights, which are returned."""
-    backend.build(network)
+    """Build a trial's network, note what its own conventions change, and return its initial weights."""
     if network.native:
-        initial = backend.get_weights()
-        record["differs"] = _differences(backend, trial)
-    else:
-        specs = backend.weight_specs()
-        initial = initial_weights([spec for spec in specs if spec.initializer != "own"], network, trial.seed)
-        if len(initial) < len(specs):
-            initial = {**backend.get_weights(), **initial}
-    backend.set_weights(initial)
-    return initial
+        record["differs"] = _differences(backend, trial, network.classes)
+    return build(backend, network, trial.seed)
 
 
 _PARTS = {"train": "train", "val": "validation", "test": "test"}
@@ -217,8 +210,9 @@ class _Fit:
     def _epoch_end(self, train_loss: float | None) -> bool:
         self.meter.pause()
         with fenced(self.backend.synchronise) as clock:
-            found = scores(self.data.labels["validation"], self.backend.predict_proba(self.data.inputs["validation"]))
+            found = validated(self.backend, self.data.inputs["validation"], self.data.labels["validation"])
         self.evaluate_s += clock.seconds
-        over = self.course.epoch_end(train_loss, self.meter.epoch_s[-1], found, self.backend.get_weights)
+        figures = {"train_loss": train_loss, "epoch_s": self.meter.epoch_s[-1], **found}
+        over = self.course.epoch_end(figures, self.backend.get_weights)
         self.meter.resume()
         return over

@@ -326,6 +326,28 @@ def check_batch_norm_keeps_moving_statistics(backend: Backend) -> None:
         assert not np.allclose(after[name], initial[name], atol=1e-4), name
 
 
+def check_two_classes_have_two_logits(backend: Backend) -> None:
+    expresses(backend, "two_classes")
+    network = replace(DIGITS, classes=2, training=TRAINING.model_copy(update={"l2": 0.001}))
+    initial = built(backend, network)
+    assert initial["logits/kernel"].shape == (16, 2)
+    losses = fit(backend, network)
+    weights, (inputs, labels) = backend.get_weights(), digits(200)
+    assert losses[-1] < losses[0]
+    hidden = inputs.reshape(200, -1)
+    for layer in ("hidden_0", "hidden_1"):
+        hidden = np.maximum(hidden @ weights[f"{layer}/kernel"] + weights[f"{layer}/bias"], 0)
+    powers = np.exp(hidden @ weights["logits/kernel"] + weights["logits/bias"])
+    found = backend.predict_proba(inputs)
+    assert np.allclose(found, powers / powers.sum(axis=1, keepdims=True), atol=1e-5)
+    assert (found.argmax(axis=1) == labels % 2).mean() > 0.9
+    with tempfile.TemporaryDirectory() as directory:
+        path = backend.save(Path(directory) / "model")
+        backend.set_weights(initial)
+        backend.load(path)
+    assert np.allclose(backend.predict_proba(inputs), found, atol=STABLE)
+
+
 CASES: dict[str, Network] = {
     "optimizer:sgd": replace(DIGITS, training=Training(epochs=1, optimizer="sgd", momentum=0.5, nesterov=True)),
     "optimizer:adamw": replace(DIGITS, training=Training(epochs=1, optimizer="adamw", weight_decay=0.01)),

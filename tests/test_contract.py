@@ -23,11 +23,11 @@ ACTIVATIONS = ["relu", "sigmoid", "tanh", "identity", "elu", "gelu", "leaky_relu
 COMMON = {
     *("architecture:ffn", "l2", "early_stopping", "optimizer:sgd", "optimizer:adam"),
     *("precision:float32", "precision:float64", "device:auto", "device:cpu"),
-    *("schedule:step", "schedule:cosine", "schedule:one_cycle", "architecture:custom", "loop:idiomatic"),
+    *("schedule:step", "schedule:cosine", "schedule:one_cycle", "architecture:custom", "loop:idiomatic", "two_classes"),
 }
 DEEP = COMMON | {f"activation:{name}" for name in ACTIVATIONS} | {
     "precision:bfloat16",
-    *("mixed_activations", "dropout", "batch_norm", "label_smoothing", "two_classes", "optimizer:adamw", "device:cuda"),
+    *("mixed_activations", "dropout", "batch_norm", "label_smoothing", "optimizer:adamw", "device:cuda"),
 }  # fmt: skip
 EXPECTED = {
     "sklearn": COMMON | {f"activation:{name}" for name in ACTIVATIONS[:4]},
