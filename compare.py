@@ -31,6 +31,8 @@ other commands (each has its own --help):
   parity            train the same network in every framework, and print the largest difference
   claims RUN...     each published claim beside what was measured, and whether it holds
   profile ARCH...   parameters, FLOPs, memory and storage by layer
+  export RUN        trained models as ONNX, checked against their frameworks; or that of one trial
+  predict MODEL IMAGE...  classify pictures by an exported model alone
 """
 
 _DATA_DIR_HELP = "folder of data sets (default: $SAMENET_DATA_DIR or the cache)"
@@ -58,8 +60,7 @@ _LEAVES = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 all went well, 1 a trial failed, 2 a mistake in usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    commands = {"list": _list, "table": _table, "profile": _profile, "parity": _parity, "claims": _claims}
-    command = commands.get(arguments[0], _run) if arguments else _run
+    command = _COMMAND_FUNCTIONS.get(arguments[0], _run) if arguments else _run
     try:
         status = command(arguments if command is _run else arguments[1:])
         sys.stdout.flush()  # here, where a reader that has gone is no news
@@ -97,7 +98,7 @@ class _Parser(argparse.ArgumentParser):
 
         hint = "."
         if message.startswith("unrecognized arguments: "):
-            known = [*self._option_string_actions, "list", "table", "profile", "parity", "claims"]
+            known = [*self._option_string_actions, *_COMMAND_FUNCTIONS]
             hint = nearest(message.split()[2].partition("=")[0], known)
         elif choices := re.fullmatch(r".*invalid choice: '(.*)' \(choose from (.*)\)", message):
             hint = nearest(choices[1], re.findall(r"'([^']+)'", choices[2]))
@@ -398,11 +399,87 @@ def _claims(argv: Sequence[str]) -> int:
     return 0
 
 
+def _export(argv: Sequence[str]) -> int:
+    parser = _Parser(
+        prog="compare.py export",
+        description="Write trained models as ONNX and in their framework's own format, each checked to answer as its "
+        "framework does.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "what",
+        metavar="RUN|TRIAL",
+        help="a run, for each backend's best trial by validation accuracy; or a record's path, or a key's first digits",
+    )
+    parser.add_argument("--all", action="store_true", help="all trials of the run")
+    parser.add_argument("--without-preprocessing", action="store_true", help="take scaled inputs, not raw pixels")
+    parser.add_argument("--measure", action="store_true", help="time all in ONNX Runtime, beside their frameworks")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="of what --measure prints")
+    parser.add_argument("--allow-code", action="store_true", help="run the module:callable that a record names")
+    parser.add_argument("--dataset", metavar="FILE.npz", help="the trials' data, where they are a file of your own")
+    _add_data_and_results(parser)
+    arguments = parser.parse_args(argv)
+    from common import export
+
+    options = export.Options(
+        arguments.data_dir, arguments.dataset, not arguments.without_preprocessing, arguments.allow_code
+    )
+    done, refused = [], 0
+    for outcome in export.export(export.choose(arguments.what, arguments.results, arguments.all), options):
+        if isinstance(outcome, export.Exported):
+            done.append(outcome)
+            print(outcome.line, file=sys.stderr if arguments.measure else sys.stdout, flush=True)
+        else:
+            choice, reason = outcome
+            refused += 1
+            print(f"compare.py: {choice.label} was not exported: {reason}", file=sys.stderr)
+    if arguments.measure and done:
+        from common import neutral
+
+        print(neutral.report(done, arguments.format, _width()), end="")
+    return 1 if refused else 0
+
+
+def _predict(argv: Sequence[str]) -> int:
+    parser = _Parser(
+        prog="compare.py predict",
+        description="Classify PNG and JPEG files, .npy arrays and folders of them by an exported model alone.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model.onnx that compare.py export wrote")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    _add_output(parser, quiet=False)
+    arguments = parser.parse_args(argv)
+    from common.predict import predict
+
+    found = predict(arguments.model, arguments.images)
+    for line in found.errors:
+        print(f"compare.py: {line}", file=sys.stderr)
+    if arguments.json:
+        import json
+
+        print(json.dumps(found.document(), ensure_ascii=False, allow_nan=False))
+    else:
+        print(found.table(_width()), end="")
+    return 1 if found.errors else 0
+
+
 def _shape(text: str) -> tuple[int, int, int]:
     parts = text.split("x")
     if len(parts) != 3 or not all(part.isdigit() and int(part) for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r} is not a shape; write height x width x channels, such as 28x28x1")
     return int(parts[0]), int(parts[1]), int(parts[2])
+
+
+_COMMAND_FUNCTIONS = {
+    "list": _list,
+    "table": _table,
+    "profile": _profile,
+    "parity": _parity,
+    "claims": _claims,
+    "export": _export,
+    "predict": _predict,
+}
 
 
 if __name__ == "__main__":
