@@ -295,7 +295,7 @@ class Backend(ABC):
     def predict_proba(self, inputs: Array) -> Array:
         """Return class probabilities, (rows, classes), for inputs as in :meth:`prepare`."""
 
-    def predict_logits(self, inputs: Array) -> Array | None:
+    def predict_logits(self, inputs: Array) -> Array | None:  # noqa: ARG002  # this one has none
         """Return logits, (rows, classes), for inputs as in :meth:`prepare`; None where the framework has none."""
         return None
 
@@ -312,7 +312,7 @@ class Backend(ABC):
         """Return where :meth:`export_onnx` works for what was trained with `runtime`: on the CPU, in float32."""
         return replace(runtime, device="cpu", precision="float32")
 
-    def export_onnx(self, path: Path) -> None:
+    def export_onnx(self, path: Path) -> None:  # noqa: ARG002  # this one cannot
         """Write the network as ONNX of opset 18, in one file, from inputs as in :meth:`prepare` to logits.
 
         The number of rows stays open; names and everything else are the harness's to give.

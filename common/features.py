@@ -104,7 +104,7 @@ class FeaturePipeline:
         return features
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What `transform` computes with, for whoever computes it elsewhere.
+        """Return what `transform` computes with, for whoever computes it elsewhere.
 
         Returns
         -------

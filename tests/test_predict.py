@@ -85,7 +85,7 @@ def test_what_is_drawn_larger_inverted_or_elsewhere_is_the_same(digits_model: Pa
     pictures = {"paper": paper, "inverted": 255 - paper, "moved": moved, "color": np.stack([paper] * 3, axis=2)}
     for name, picture in pictures.items():
         Image.fromarray(picture).save(tmp_path / f"{name}.png")
-    Image.fromarray((paper.astype(np.uint16) * 257)).save(tmp_path / "deep.png")
+    Image.fromarray(paper.astype(np.uint16) * 257).save(tmp_path / "deep.png")
     found = json.loads(call("predict", digits_model, tmp_path, "--json").out)["images"]
     assert len(found) == 5
     assert np.ptp([one["probability"] for one in found]) < 0.02
@@ -174,7 +174,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated.png": (truncated, "is damaged"),
     "flipped.png": (flipped, "is damaged"),
     "cut.jpg": (cut_jpeg, "is damaged"),
-    "huge.png": (bomb, "20000 x 20000 is more than 50 megapixels, and is not decoded"),
+    "huge.png": (bomb, "is more than 50 megapixels, and is not decoded"),
     "large.png": (lambda path: bomb(path, 8_000), "8000 x 8000 is more than 50 megapixels"),
     "text.png": (lambda path: path.write_text("this is no picture"), "is no PNG, JPEG or .npy"),
     "script.py": (lambda path: path.write_text("print('no')"), "is no PNG, JPEG or .npy"),
