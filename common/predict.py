@@ -47,7 +47,7 @@ class Predictions:
         good = [image for image in self.images if image.probabilities is not None]
         if not good:
             return ""
-        found = np.stack([image.probabilities for image in good])
+        found = np.array([image.probabilities for image in good])
         order = np.argsort(-found, axis=1, kind="stable")[:, :2]
         columns = [Column("image", [Cell(image.name) for image in good], right=False)]
         for place, (header, beside) in enumerate((("class", "probability"), ("next", "its probability"))):

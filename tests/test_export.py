@@ -158,12 +158,12 @@ def test_a_run_gives_the_best_of_each_backend_by_validation(results: Path, tmp_p
     assert all(line.split(";")[0].endswith("model.onnx") for line in done.out.splitlines())
 
 
-def test_a_trial_is_named_by_its_records_path_or_the_beginning_of_its_key(results: Path) -> None:
-    run = the_run(results)
+def test_a_trial_is_named_by_its_records_path_or_the_beginning_of_its_key(results: Path, tmp_path: Path) -> None:
+    run = copied(results, tmp_path)
     (path, *_) = sorted(run.glob("trials/??/*.json"))
     for name in (path, path.stem[:8]):
         shutil.rmtree(run / "export", ignore_errors=True)
-        done = call("export", name, "--results", results)
+        done = call("export", name, "--results", tmp_path)
         assert done.status == 0, done.err
         assert [json.loads(one.read_text())["trial"] for one in run.glob("export/*/spec.json")] == [path.stem]
 
