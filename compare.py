@@ -37,6 +37,8 @@ other commands (each has its own --help):
   report RUN        plots and report.html, made again from the records
   claims RUN...     each published claim beside what was measured, and whether it holds
   demo RUN          draw digits on a page on this machine, and see the run's models read them
+  export RUN        trained models as ONNX, checked against their frameworks; or that of one trial
+  predict MODEL IMAGE...  classify pictures by an exported model alone
   parity            train the same network in every framework, and print the largest difference
   profile ARCH...   parameters, FLOPs, memory and storage by layer
 """
@@ -173,6 +175,8 @@ def _commands() -> dict[str, Callable[[Sequence[str]], int]]:
         "report": _report,
         "claims": _claims,
         "demo": _demo,
+        "export": _export,
+        "predict": _predict,
         "parity": _parity,
         "profile": _profile,
     }
@@ -553,6 +557,71 @@ def _port(text: str) -> int:
     if not 0 <= value < 1 << 16:
         raise argparse.ArgumentTypeError(f"{text} is not a port; write a number from 1 to 65535, or 0 for a free one")
     return value
+
+
+def _export(argv: Sequence[str]) -> int:
+    parser = _Parser(
+        prog="compare.py export",
+        description="Write trained models as ONNX and in their framework's own format, each checked to answer as its "
+        "framework does.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "what",
+        metavar="RUN|TRIAL",
+        help="a run, for each backend's best trial by validation accuracy; or a record's path, or a key's first digits",
+    )
+    parser.add_argument("--all", action="store_true", help="all trials of the run")
+    parser.add_argument("--without-preprocessing", action="store_true", help="take scaled inputs, not raw pixels")
+    parser.add_argument("--measure", action="store_true", help="time all in ONNX Runtime, beside their frameworks")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="of what --measure prints")
+    parser.add_argument("--allow-code", action="store_true", help="run the module:callable that a record names")
+    parser.add_argument("--dataset", metavar="FILE.npz", help="the trials' data, where they are a file of your own")
+    _add_data_and_results(parser)
+    arguments = parser.parse_args(argv)
+    from common import export
+
+    options = export.Options(
+        arguments.data_dir, arguments.dataset, not arguments.without_preprocessing, arguments.allow_code
+    )
+    done, refused = [], 0
+    for outcome in export.export(export.choose(arguments.what, arguments.results, arguments.all), options):
+        if isinstance(outcome, export.Exported):
+            done.append(outcome)
+            print(outcome.line, file=sys.stderr if arguments.measure else sys.stdout, flush=True)
+        else:
+            choice, reason = outcome
+            refused += 1
+            print(f"compare.py: {choice.label} was not exported: {reason}", file=sys.stderr)
+    if arguments.measure and done:
+        from common import neutral
+
+        print(neutral.report(done, arguments.format, _width()), end="")
+    return 1 if refused else 0
+
+
+def _predict(argv: Sequence[str]) -> int:
+    parser = _Parser(
+        prog="compare.py predict",
+        description="Classify PNG and JPEG files, .npy arrays and folders of them by an exported model alone.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model.onnx that compare.py export wrote")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    _add_output(parser, quiet=False)
+    arguments = parser.parse_args(argv)
+    from common.predict import predict
+
+    found = predict(arguments.model, arguments.images)
+    for line in found.errors:
+        print(f"compare.py: {line}", file=sys.stderr)
+    if arguments.json:
+        import json
+
+        print(json.dumps(found.document(), ensure_ascii=False, allow_nan=False))
+    else:
+        print(found.table(_width()), end="")
+    return 1 if found.errors else 0
 
 
 def _shape(text: str) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -325,6 +325,10 @@ class Backend(ABC):
         """
         return {}
 
+    def predict_logits(self, inputs: Array) -> Array | None:  # noqa: ARG002  # this one has none
+        """Return logits, (rows, classes), for inputs as in :meth:`prepare`; None where the framework has none."""
+        return None
+
     @abstractmethod
     def save(self, stem: Path) -> Path:
         """Write the weights and structure, without optimizer state, to `stem` plus a suffix of its own; return it."""
@@ -332,6 +336,23 @@ class Backend(ABC):
     @abstractmethod
     def load(self, path: Path) -> None:
         """Take over the weights of a file that :meth:`save` wrote for the same network; no pickle is read."""
+
+    @classmethod
+    def exporter(cls, runtime: Runtime) -> Runtime:
+        """Return where :meth:`export_onnx` works for what was trained with `runtime`: on the CPU, in float32."""
+        return replace(runtime, device="cpu", precision="float32")
+
+    def export_onnx(self, path: Path) -> None:  # noqa: ARG002  # this one cannot
+        """Write the network as ONNX of opset 18, in one file, from inputs as in :meth:`prepare` to logits.
+
+        The number of rows stays open; names and everything else are the harness's to give.
+
+        Raises
+        ------
+        Unsupported
+            Where this network cannot be written as ONNX.
+        """
+        raise Unsupported(f"{type(self).__name__} has no way to ONNX")
 
     @abstractmethod
     def layers(self) -> list[Layer]:

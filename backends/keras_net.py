@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -248,6 +249,12 @@ class KerasBackend(Backend):
             maps[leaf.name.replace("-", "/")] = leaf.kind.shares_map(shares, len(inputs))
         return maps
 
+    def predict_logits(self, inputs: Array) -> Array:
+        x = np.asarray(inputs, number_format(self.runtime.precision))
+        parts = [x[start : start + _CHUNK] for start in range(0, max(len(x), 1), _CHUNK)]
+        logits = (keras.ops.cast(self._model(part, training=False), keras.config.floatx()) for part in parts)
+        return np.concatenate([keras.ops.convert_to_numpy(chunk) for chunk in logits])
+
     def save(self, stem: Path) -> Path:
         path = stem.with_suffix(".keras")
         self._model.save(path)  # never compiled, the model has no optimizer to save
@@ -257,6 +264,16 @@ class KerasBackend(Backend):
         # the arrays alone: nothing that the file says of layers is made, let alone run
         self._model.load_weights(path)
         self.set_weights(self.get_weights())
+
+    @classmethod
+    def exporter(cls, runtime: Runtime) -> Runtime:
+        # TensorFlow's and JAX's ways need packages that are behind; the saved file is of no engine
+        return replace(super().exporter(runtime), engine="torch")
+
+    def export_onnx(self, path: Path) -> None:
+        from backends import torch_onnx
+
+        torch_onnx.write(torch_onnx.Inference(self._model), self._network.input_shape, path)
 
     def layers(self) -> list[Layer]:
         return [

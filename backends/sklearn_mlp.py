@@ -23,6 +23,7 @@ from backends.base import (
     Layer,
     Network,
     Stopping,
+    Unsupported,
     Weights,
     WeightSpec,
 )
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from sklearn.neural_network import MLPClassifier
 
 _ACTIVATIONS: dict[Activation, str] = {"relu": "relu", "sigmoid": "logistic", "tanh": "tanh", "identity": "identity"}
+_ONNX = {"relu": "Relu", "logistic": "Sigmoid", "tanh": "Tanh", "identity": "Identity"}
 _NO_RATE = 1e-300
 _NEVER = -1e30
 """A logit whose softmax is 0 beside any other."""
@@ -269,6 +271,29 @@ class SklearnBackend(Backend):
             return
         self._model.coefs_, self._model.intercepts_ = found.coefs_, found.intercepts_
         self.set_weights(self.get_weights())
+
+    def export_onnx(self, path: Path) -> None:
+        if self._own:
+            raise Unsupported("of scikit-learn's classifiers only MLPClassifier is written as ONNX")
+        import onnx
+        from onnx import helper, numpy_helper
+
+        weights = {name: array.astype(np.float32) for name, array in self.get_weights().items()}
+        layers = [name.removesuffix("/kernel") for name in weights if name.endswith("/kernel")]
+        nodes, flowing = [helper.make_node("Flatten", ["inputs"], ["flat"])], "flat"
+        for layer in layers:
+            sums = "logits" if layer == "logits" else f"{layer}/sums"
+            nodes.append(helper.make_node("Gemm", [flowing, f"{layer}/kernel", f"{layer}/bias"], [sums]))
+            if layer != "logits":
+                nodes.append(helper.make_node(_ONNX[self._model.activation], [sums], [flowing := layer]))
+        ends = {"inputs": self._network.input_shape, "logits": (self._network.classes,)}
+        inputs, logits = (
+            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["rows", *shape])
+            for name, shape in ends.items()
+        )
+        arrays = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+        graph = helper.make_graph(nodes, "mlp", [inputs], [logits], arrays)
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), path)
 
     def layers(self) -> list[Layer]:
         return [

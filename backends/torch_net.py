@@ -228,9 +228,15 @@ class TorchBackend(Backend):
                 return
 
     def predict_proba(self, inputs: Array) -> Array:
+        return self._predicted(inputs, lambda logits: torch.softmax(logits, dim=1))
+
+    def predict_logits(self, inputs: Array) -> Array:
+        return self._predicted(inputs, lambda logits: logits)
+
+    def _predicted(self, inputs: Array, finish: Callable[[Tensor], Tensor]) -> Array:
         with self._evaluating():
             parts = [self._tensor(inputs[start : start + _CHUNK]) for start in range(0, max(len(inputs), 1), _CHUNK)]
-            chunks = [torch.softmax(self._model(part).to(self._dtype), dim=1).cpu() for part in parts]
+            chunks = [finish(self._model(part).to(self._dtype)).cpu() for part in parts]
             return np.asarray((torch.cat(chunks) if len(chunks) > 1 else chunks[0]).numpy())
 
     def attention(self, inputs: Array) -> dict[str, Array]:
@@ -271,6 +277,11 @@ class TorchBackend(Backend):
 
         self._model.load_state_dict(load_file(path))
         self.set_weights(self.get_weights())
+
+    def export_onnx(self, path: Path) -> None:
+        from backends import torch_onnx
+
+        torch_onnx.write(torch_onnx.ChannelsLast(self._model), self._network.input_shape, path)
 
     def layers(self) -> list[Layer]:
         from torch.utils.flop_counter import FlopCounterMode

@@ -27,7 +27,7 @@ def describe(packages: Iterable[str]) -> dict[str, Any]:
     """
     return {
         "fixed": {
-            "cpu": _cpu_model(),
+            "cpu": cpu_model(),
             "cores": os.cpu_count(),
             "python": platform.python_version(),
             **{name: version(name) for name in sorted({"numpy", *packages})},
@@ -56,7 +56,8 @@ def version(package: str) -> str | None:
         return None
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """Return what this machine's processor is called."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -103,6 +103,24 @@ class FeaturePipeline:
             features[rows] = chunk if self._projection is None else self._projection.transform(flat)
         return features
 
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what `transform` computes with, for whoever computes it elsewhere.
+
+        Returns
+        -------
+        dict of ndarray
+            ``resize`` (size, side), by which rows and columns are multiplied where images are resized; ``offset`` and
+            ``divisor``, of one number or of one a pixel; ``mean`` (pixels,) and ``components`` (pca, pixels) after PCA.
+        """
+        if self._image_shape is None:
+            raise RuntimeError("FeaturePipeline.arrays before fit")
+        found = {"offset": np.asarray(self._offset), "divisor": np.asarray(self._divisor)}
+        if self.input_size is not None and self.input_size != self._image_shape[0]:
+            found["resize"] = area_weights(self._image_shape[0], self.input_size)
+        if self._projection is not None:
+            found |= {"mean": self._projection.mean_, "components": self._projection.components_}
+        return found
+
     def output_shape(self, image_shape: tuple[int, ...], rows: int) -> tuple[int, ...]:
         """Shape of one network input, without reading any image.
 

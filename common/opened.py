@@ -60,6 +60,12 @@ class Opened:
         return listed
 
 
+def restore(trial: Trial, backend: Backend, model: Path, input_shape: tuple[int, ...], classes: int) -> None:
+    """Build a trial's network anew, with the weights that its training ended with."""
+    backend.build(network_of(trial, input_shape, classes))
+    backend.load(model)
+
+
 def open_model(trial: Trial, backend: Backend, dataset: Dataset, model: Path) -> Opened:
     """Build a trial's network in `backend`, and give it the weights of its file.
 
@@ -73,6 +79,5 @@ def open_model(trial: Trial, backend: Backend, dataset: Dataset, model: Path) ->
     rows = cut(trial, dataset).train
     pipeline = pipeline_of(trial, dataset).fit(dataset.images[rows])
     shape = pipeline.output_shape(dataset.image_shape, len(rows))
-    backend.build(network_of(trial, shape, dataset.n_classes))
-    backend.load(model)
+    restore(trial, backend, model, shape, dataset.n_classes)
     return Opened(trial, backend, pipeline, dataset, shape)

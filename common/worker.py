@@ -49,6 +49,10 @@ def main() -> None:
             _send(replies, _view(backend, request["view"]))
         elif "trace" in request:
             _send(replies, _trace(backend, request["trace"]))
+        elif "answers" in request:
+            _send(replies, _answers(backend, request["answers"]))
+        elif "onnx" in request:
+            _send(replies, _onnx(backend, request["onnx"]))
         else:
             _send(replies, {"records": [{**record, **said} for record in _run(backend, request, fresh)]})
             gc.collect()  # while the parent writes the record; a network's garbage is large
@@ -152,6 +156,33 @@ def _trace(backend: Any, request: dict[str, Any]) -> dict[str, Any]:
     trial = Trial.model_validate_json(json.dumps(request["trial"]))
     dataset = _dataset(request["source"], request["data_dir"])
     return trace(trial, backend, dataset, request["steps"], Path(request["directory"]))
+
+
+def _answers(backend: Any, request: dict[str, Any]) -> dict[str, Any]:
+    from common.answers import write_answers
+    from config import Trial, UserError
+
+    trial = Trial.model_validate_json(json.dumps(request["trial"]))
+    model, path = Path(request["model"]), Path(request["path"])
+    try:
+        dataset = _dataset(request["source"], request["data_dir"])
+        return write_answers(trial, backend, dataset, model, request["rows"], path)
+    except UserError as error:
+        return {"refused": str(error)}
+
+
+def _onnx(backend: Any, request: dict[str, Any]) -> dict[str, Any]:
+    from backends.base import Unsupported
+    from common.opened import restore
+    from config import Trial
+
+    trial = Trial.model_validate_json(json.dumps(request["trial"]))
+    restore(trial, backend, Path(request["model"]), tuple(request["input_shape"]), request["classes"])
+    try:
+        backend.export_onnx(Path(request["path"]))
+    except Unsupported as reason:
+        return {"refused": str(reason)}
+    return {}
 
 
 def _send(replies: TextIO, message: dict[str, Any]) -> None:

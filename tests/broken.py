@@ -1,12 +1,15 @@
-"""PyTorch backends with one thing wrong each: parity must see every one of them."""
+"""PyTorch backends with one thing wrong each: parity, or the export, must see every one of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from backends.base import Epoch, Network, Weights
+import numpy as np
+
+from backends.base import Backend, Epoch, Network, Weights
 from backends.torch_net import TorchBackend
 
 
@@ -47,3 +50,23 @@ class WrongLearningRate(TorchBackend):
     def fit(self, data: Any, epochs: Iterable[Epoch], on_epoch_end: Callable[[float], bool]) -> None:
         wrong = (Epoch(epoch.order, epoch.learning_rates * (1 + 1e-6)) for epoch in epochs)
         super().fit(data, wrong, on_epoch_end)
+
+
+class OnnxOfAnotherNetwork(TorchBackend):
+    def export_onnx(self, path: Path) -> None:
+        weights = self.get_weights()
+        self.set_weights({**weights, "logits/bias": weights["logits/bias"] + np.float32(1e-3)})
+        super().export_onnx(path)
+
+
+class OnnxOfOneRow(TorchBackend):
+    def export_onnx(self, path: Path) -> None:
+        import torch
+
+        program = torch.onnx.export(self._model, (torch.zeros(1, 1, 8, 8),), dynamo=True, opset_version=18)
+        program.save(path, external_data=False)
+
+
+class OnnxOfNothing(TorchBackend):
+    def export_onnx(self, path: Path) -> None:
+        Backend.export_onnx(self, path)
