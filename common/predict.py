@@ -89,8 +89,8 @@ def predict(model: Path, names: Sequence[Path]) -> Predictions:
     loaded = OnnxFile(model)
     if loaded.input_name != RAW:
         raise UserError(f"{model}: was exported without its preprocessing; export it again with it")
-    names = ("max_value", "ink_box", "ink_center")
-    wanted = Wanted(tuple(loaded.said("image_shape")), *(loaded.said(one) for one in names))
+    drawn = (loaded.said(part) for part in ("max_value", "ink_box", "ink_center"))
+    wanted = Wanted(tuple(loaded.said("image_shape")), *drawn)
     paths = files(names)
     if not paths:
         raise UserError(f"{', '.join(map(str, names))}: there are no files in it")
