@@ -306,6 +306,7 @@ def test_the_twin_in_keras_is_the_same_function_with_every_option():
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["tensorflow", "jax"])
 def test_the_twin_in_keras_trains_in_float32_on_every_engine(engine, tmp_path):
     flags = ["--dataset", "digits", "--split", "0.8", "--epochs", "1", "--seeds", "1", "--threads", "1", "--json"]

@@ -73,6 +73,7 @@ def test_every_backend_trains_one(networks: Path, backend: str, name: str, param
     assert all(record[field] for field in ("fit_s", "latency_ms_p50", "model_bytes", "peak_memory_mb"))
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_another_network(networks: Path) -> None:
     flags = ("--backend", "torch", "--arch", "networks:torch_net", *FLAGS)
     first = json.loads(compare(networks, *flags).stdout)["trials"][0]
@@ -112,6 +113,7 @@ def test_what_is_no_network_is_said(networks: Path) -> None:
     assert "'widht'; it is defined as torch_net(classes, width=4)" in json.loads(done.stdout)["trials"][0]["error"]
 
 
+@pytest.mark.slow
 def test_another_frameworks_network_is_unsupported(networks: Path) -> None:
     done = compare(networks, "--arch", "networks.py:torch_net", *FLAGS)
     assert done.returncode == 0

@@ -21,6 +21,8 @@ from config import Trial
 from tests.command import call
 from tests.demo_server import Served, as_request, served, trained
 
+pytestmark = pytest.mark.slow  # trains and serves
+
 FLAGS = (
     "--dataset",
     "digits",

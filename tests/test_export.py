@@ -126,6 +126,7 @@ def test_on_mnist_a_files_accuracy_is_the_records(tmp_path: Path) -> None:
         assert accuracy_on_record(folder, record, mnist.images, mnist.labels) == record["test_accuracy"] > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "features",
     [{"scaling": "standard"}, {"scaling": "none", "input_size": 5}, {"scaling": "standard", "input_size": 6, "pca": 9}],
@@ -158,6 +159,7 @@ def test_a_run_gives_the_best_of_each_backend_by_validation(results: Path, tmp_p
     assert all(line.split(";")[0].endswith("model.onnx") for line in done.out.splitlines())
 
 
+@pytest.mark.slow
 def test_a_trial_is_named_by_its_records_path_or_the_beginning_of_its_key(results: Path, tmp_path: Path) -> None:
     run = copied(results, tmp_path)
     (path, *_) = sorted(run.glob("trials/??/*.json"))
@@ -226,6 +228,7 @@ def test_a_file_that_was_changed_is_refused(folders: list[Path], tmp_path: Path)
         assert said in line
 
 
+@pytest.mark.slow
 def test_no_framework_is_imported_where_models_are_checked(results: Path, tmp_path: Path) -> None:
     run = copied(results, tmp_path)
     script = (
@@ -238,6 +241,7 @@ def test_no_framework_is_imported_where_models_are_checked(results: Path, tmp_pa
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
+@pytest.mark.slow
 def test_code_that_only_a_record_names_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     code = "from torch import nn\ndef make(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"

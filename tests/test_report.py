@@ -212,6 +212,7 @@ def test_a_page_asks_nobody_for_anything(reported: Path) -> None:
     assert not re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?(?:https?:)?//""", page)
 
 
+@pytest.mark.slow
 def test_all_but_the_trials_can_be_made_again(reported: Path, tmp_path: Path) -> None:
     copy = tmp_path / reported.name
     shutil.copytree(reported / "trials", copy / "trials")

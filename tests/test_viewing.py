@@ -18,6 +18,8 @@ from common.viewing import Viewer
 from config import Trial, UserError
 from tests.command import call, study, the_run, workers_of_this_process
 
+pytestmark = pytest.mark.slow  # trains in three frameworks' processes, and opens models in others
+
 GRIDS = [
     {"backend": ["sklearn", "torch"], "architecture": "ffn:100", "features": {"scaling": "standard", "input_size": 6}},
     {"backend": "sklearn", "architecture": "ffn:9", "features": {"pca": 10}},
