@@ -304,7 +304,6 @@ def _vocabulary():
 VOCABULARY = _vocabulary()
 
 
-@pytest.mark.slow
 @pytest.mark.mnist
 @pytest.mark.skipif("SAMENET_DATA_DIR" not in os.environ, reason="needs the real MNIST")
 def test_digits_of_mnist_drawn_get_the_models_own_answer(tmp_path):

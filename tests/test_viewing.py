@@ -174,7 +174,6 @@ def test_a_worker_that_dies_is_replaced(run):
         assert np.array_equal(viewer.look(*place, images).probabilities, before)
 
 
-@pytest.mark.slow
 def test_keras_models_are_looked_at_likewise(tmp_path):
     grids = [{"backend": "keras", "engine": ["tensorflow", "torch"], "architecture": ["attention_2k", "ffn:9"]}]
     path = study(tmp_path, grids=grids)

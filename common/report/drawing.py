@@ -43,9 +43,16 @@ def color(backend: str) -> str:
     return COLORS.get(backend) or OTHERS[sum(backend.encode()) % len(OTHERS)]
 
 
+class _Shown(Figure):
+    """A figure that a notebook shows by itself, whether or not pyplot is at work there."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
 def figure(width: float = 8.0, height: float = 5.0) -> Figure:
     """Return an empty figure in the project's style; none of matplotlib's global state is touched."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return _Shown(figsize=(width, height), layout="constrained")
 
 
 def plain(text: str) -> str:
