@@ -107,8 +107,15 @@ def _points(axes: Axes, chart: Chart, one: Series) -> None:
     )
     if one.names is not None and len(one.names) <= MOST_NAMES:
         for point, name in zip(zip(one.x, one.y, strict=True), one.names, strict=True):
-            text = plain(textwrap.shorten(name, 34, placeholder="…"))
-            axes.annotate(text, point, xytext=(4, -9), textcoords="offset points", fontsize=6, color=look["color"])
+            text = plain(textwrap.shorten(name.partition(" (")[0], 28, placeholder="…"))
+            axes.annotate(
+                text,
+                point,
+                xytext=(4, 5 if one.backend == "published" else -9),
+                textcoords="offset points",
+                fontsize=6,
+                color=look["color"],
+            )
     if one.low is None or one.high is None:
         return
     ends = [(x, low, high) for x, low, high in zip(one.x, one.low, one.high, strict=True) if low is not None]
