@@ -28,32 +28,37 @@ def paragraph(results: Results) -> str:
     if not len(rows):
         return "No network learned anything that the test set shows; there is nothing to answer with."
     group = main_test(rows)
-    names = dict(zip(rows.index, row_names(rows), strict=True))
-    return " ".join([*_sentences(group, names), *twins.notes(group), *_elsewhere(rows, group, names), *_left(results)])
+    names, all_names = (dict(zip(some.index, row_names(some), strict=True)) for some in (group, rows))
+    elsewhere = _elsewhere(rows.drop(group.index), all_names)
+    return " ".join([*_sentences(group, names), *twins.notes(group), *elsewhere, *_left(results)])
 
 
 def _sentences(group: pd.DataFrame, names: Mapping[Any, str]) -> Iterator[str]:
     order = group.sort_values("test_accuracy_mean", ascending=False, kind="stable")
     best = order.iloc[0]
-    name = names[order.index[0]]
+    level = order[order["test_accuracy_mean"].round(9) == round(best["test_accuracy_mean"], 9)]
     where = f"On {best['dataset']} ({split_text(best.to_dict())})"
-    yield f"{where}, the most accurate is {name}: {_accuracy(best)}."
-    if len(order) == 1:
+    if len(level) == 1:
+        yield f"{where}, the most accurate is {names[level.index[0]]}: {_accuracy(best)}."
+    else:
+        yield f"{where}, the most accurate are {_listed([names[at] for at in level.index])}, level at {_accuracy(best)}."
+    yield from _cost(best)
+    rest = order.drop(level.index)
+    if not len(rest):
         return
     equals = _as_good(group, order.index[0])
     if equals is None:
-        yield _undecided(order, names)
+        yield _undecided(best, rest, names)
         near = group[group["test_accuracy_mean"] >= best["test_accuracy_mean"] - NEAR]
         among = "Within half a point of it"
-    elif len(equals):
-        listed = [names[at] for at in equals[:4]] + [f"{len(equals) - 4} more"] * (len(equals) > 4)
+    elif others := [at for at in equals if at not in level.index]:
+        listed = [names[at] for at in others[:4]] + [f"{len(others) - 4} more"] * (len(others) > 4)
         yield f"Not told apart from it by these seeds: {_listed(listed)}."
         near = group.loc[[order.index[0], *equals]]
         among = "Among those"
     else:
-        second = order.iloc[1]
-        points = 100 * (best["test_accuracy_mean"] - second["test_accuracy_mean"])
-        yield f"It can be told apart from all others; next is {names[order.index[1]]}, {points:.2f} points below."
+        points = 100 * (best["test_accuracy_mean"] - rest["test_accuracy_mean"].iloc[0])
+        yield f"All others can be told apart from that; next is {names[rest.index[0]]}, {points:.2f} points below."
         near = group[group["test_accuracy_mean"] >= best["test_accuracy_mean"] - NEAR]
         among = "Within half a point of it"
     yield from _cheaper(near, order.index[0], names, among)
@@ -76,13 +81,22 @@ def _as_good(group: pd.DataFrame, best: Any) -> list[Any] | None:
     return [*verdicts[verdicts == "not told apart"].index]
 
 
-def _undecided(order: pd.DataFrame, names: Mapping[Any, str]) -> str:
-    second = order.iloc[1]
-    points = 100 * (order["test_accuracy_mean"].iloc[0] - second["test_accuracy_mean"])
-    text = f"Next is {names[order.index[1]]}, {points:.2f} points below; whether that difference is real cannot be said"
-    few = int(order["n"].min())
+def _cost(best: pd.Series[Any]) -> Iterator[str]:
+    parts = []
+    if not pd.isna(best["fit_s"]):
+        parts.append(f"{number(float(best['fit_s']))} s of training" + " beside other trials" * bool(best["contended"]))
+    if not pd.isna(best["parameters"]):
+        parts.append(f"{int(best['parameters']):,} parameters")
+    if parts:
+        yield f"It cost {_listed(parts)}."
+
+
+def _undecided(best: pd.Series[Any], rest: pd.DataFrame, names: Mapping[Any, str]) -> str:
+    points = 100 * (best["test_accuracy_mean"] - rest["test_accuracy_mean"].iloc[0])
+    text = f"Next is {names[rest.index[0]]}, {points:.2f} points below; whether that difference is real cannot be said"
+    few = int(min(best["n"], rest["n"].iloc[0]))
     if few < CLAIM_SEEDS:
-        sd = order.loc[order["n"] >= 2, "test_accuracy_sd"].median()
+        sd = rest.loc[rest["n"] >= 2, "test_accuracy_sd"].median()
         least = (
             ""
             if pd.isna(sd) or few < 2
@@ -107,8 +121,7 @@ def _cheaper(near: pd.DataFrame, at: Any, names: Mapping[Any, str], among: str) 
         yield f"{among}, {_listed(found)}."
 
 
-def _elsewhere(rows: pd.DataFrame, group: pd.DataFrame, names: Mapping[Any, str]) -> Iterator[str]:
-    others = rows.drop(group.index)
+def _elsewhere(others: pd.DataFrame, names: Mapping[Any, str]) -> Iterator[str]:
     if not len(others):
         return
     count = others.groupby(["dataset", "split", "train_share"], dropna=False).ngroups

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from common.report.charts import Chart, Series
 from common.store import write_atomically
@@ -69,7 +70,7 @@ def draw(chart: Chart) -> Figure:
         if chart.kind == "dots":
             _dots(axes, chart, one, place, names)
         else:
-            _points(axes, chart, one)
+            _points(axes, chart, one, place)
     if chart.front:
         x, y = zip(*chart.front, strict=True)
         axes.step(x, y, where="post", color="#767676", linewidth=1, zorder=0)
@@ -94,17 +95,18 @@ def caption(drawn: Figure, text: str) -> None:
     drawn.supxlabel("\n".join(textwrap.wrap(text, width)), fontsize="small", color="#404040", x=0.01, ha="left")
 
 
-def _points(axes: Axes, chart: Chart, one: Series) -> None:
+def _points(axes: Axes, chart: Chart, one: Series, place: int) -> None:
     look: dict[str, Any] = {"color": color(one.backend), "label": plain(one.label)}
-    marker = MARKERS[one.style % len(MARKERS)] if one.backend != "published" else "x"
-    axes.plot(
-        [plain(x) if isinstance(x, str) else x for x in one.x],
-        one.y,
-        linestyle=DASHES[one.style % len(DASHES)] if chart.kind == "line" else "none",
-        marker=marker if len(one.x) < MOST_MARKERS else "none",
-        markersize=5,
-        **look,
-    )
+    rank = len(chart.series) - 1 - place  # equal networks in several frameworks are one line: the first is the widest
+    if chart.kind == "line":
+        look |= {"linestyle": DASHES[one.style % len(DASHES)], "linewidth": 1.3 + 1.3 * min(rank, 3), "markersize": 5}
+        marker = MARKERS[one.style % len(MARKERS)] if len(one.x) < MOST_MARKERS else "none"
+    else:
+        look |= {"linestyle": "none", "fillstyle": "none", "markersize": 5 + 3 * min(rank, 3)}
+        marker = MARKERS[place % len(MARKERS)] if one.backend != "published" else "x"
+    axes.plot([plain(x) if isinstance(x, str) else x for x in one.x], one.y, marker=marker, **look)
+    if chart.x.label == "epoch":
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if one.names is not None and len(one.names) <= MOST_NAMES:
         for point, name in zip(zip(one.x, one.y, strict=True), one.names, strict=True):
             text = plain(textwrap.shorten(name.partition(" (")[0], 28, placeholder="…"))
@@ -134,7 +136,7 @@ def _dots(axes: Axes, chart: Chart, one: Series, place: int, names: list[str]) -
     axes.plot(
         one.x,
         at,
-        "none",
+        linestyle="none",
         marker=MARKERS[place % len(MARKERS)],
         markersize=5,
         color=color(one.backend),
@@ -146,11 +148,13 @@ def _dots(axes: Axes, chart: Chart, one: Series, place: int, names: list[str]) -
                 axes.hlines(y, low, high, color=color(one.backend), linewidth=1)
 
 
-def save(drawn: Figure, stem: Path) -> None:
-    """Write a figure as ``stem.png`` and ``stem.svg``; equal records give equal bytes."""
+def save(drawn: Figure, stem: Path) -> bytes:
+    """Write a figure as ``stem.png``, whose bytes are returned, and ``stem.svg``; equal records give equal bytes."""
     with matplotlib.rc_context({"svg.hashsalt": "samenet", "svg.fonttype": "none"}):
         write_atomically(stem.with_suffix(".svg"), _file(drawn, format="svg", metadata={"Date": None}))
-    write_atomically(stem.with_suffix(".png"), png(drawn))
+    content = png(drawn)
+    write_atomically(stem.with_suffix(".png"), content)
+    return content
 
 
 def png(drawn: Figure) -> bytes:

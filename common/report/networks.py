@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,14 +36,19 @@ def networks(
 def _kernels(
     viewer: Viewer, results: Results, chosen: Sequence[Chosen], dataset: Dataset
 ) -> Iterator[Picture | Missing]:
-    kernels = {}
-    for one in chosen:
+    def kernel(one: Chosen) -> np.ndarray | UserError | None:
         model = results.model(one.records[0]["key"])
         try:
-            if model is not None and (kernel := viewer.kernel(one.records[0], model)) is not None:
-                kernels[one.name] = kernel
+            return None if model is None else viewer.kernel(one.records[0], model)
         except UserError as error:
-            yield Missing(f"The first layer of {one.name} is left out: {error}")
+            return error
+
+    with ThreadPoolExecutor() as threads:  # frameworks take seconds to import, each in its process
+        found = dict(zip((one.name for one in chosen), threads.map(kernel, chosen), strict=True))
+    for name, error in found.items():
+        if isinstance(error, UserError):
+            yield Missing(f"The first layer of {name} is left out: {error}")
+    kernels = {name: array for name, array in found.items() if isinstance(array, np.ndarray)}
     if kernels:
         text = f"weights of the first {UNITS} neurons or filters, blue below zero, red above; first seed; {BEST}."
         yield Picture("first-layer", "what the first layer has learned", text, lambda: first_layers(kernels, dataset))

@@ -44,7 +44,8 @@ class Board {
     this.columns = board.columns;
     this.rows = board.rows.map((row, at) => ({ ...row, at }));
     this.hidden = new Set(this.columns.filter((column) => column.hidden).map((column) => column.label));
-    this.sort = null;
+    const accuracy = this.columns.findIndex((column) => column.label === "accuracy %");
+    this.sort = accuracy < 0 ? null : { at: accuracy, down: true };
     this.limit = PAGE_ROWS;
     const backends = [...new Set(this.rows.map((row) => row.backend))].sort();
     byId("filter-backend").append(...backends.map((name) => element("option", { value: name }, name)));
@@ -116,7 +117,10 @@ class Board {
 
 // Charts
 
-function trace(chart, one, shape) {
+// Equal networks in several frameworks lie on each other: the first are wider, so that all can be seen.
+function trace(chart, one, place) {
+  const wider = Math.min(chart.series.length - 1 - chart.series.indexOf(one), 3);
+  const symbol = one.backend === "published" ? "x" : report.markers[(chart.kind === "line" ? one.style : place) % report.markers.length];
   const numbers = chart.kind === "dots" ? one.x : one.y;
   const ends = one.low && one.low.some((value) => value !== null) ? {
     type: "data", symmetric: false, thickness: 1.2, width: 3,
@@ -131,8 +135,9 @@ function trace(chart, one, shape) {
     [chart.kind === "dots" ? "error_x" : "error_y"]: ends,
     text: names.map((name, at) => `${name}<br>n = ${one.n[at]}`),
     hovertemplate: "%{text}<br>%{x}, %{y}<extra></extra>",
-    line: { color: report.colors[one.backend], dash: report.dashes[one.style % report.dashes.length], width: 2 },
-    marker: { color: report.colors[one.backend], size: 8, symbol: one.backend === "published" ? "x" : report.markers[shape % report.markers.length] },
+    line: { color: report.colors[one.backend], dash: report.dashes[one.style % report.dashes.length], width: 1.5 + 1.5 * wider },
+    marker: { color: report.colors[one.backend], size: chart.kind === "points" ? 8 + 4 * wider : 8,
+      symbol: chart.kind === "points" && one.backend !== "published" ? `${symbol}-open` : symbol, line: { width: 2 } },
   };
 }
 
@@ -174,7 +179,7 @@ class Charts {
     const chart = this.charts[Number(byId("chart-choice").value)];
     const series = chart.series.filter((one) => this.boxes.get(one.backend).checked);
     const names = new Set(chart.kind === "dots" ? series.flatMap((one) => one.y) : []);
-    const traces = series.map((one, at) => trace(chart, one, chart.kind === "line" ? one.style : at));
+    const traces = series.map((one, at) => trace(chart, one, at));
     if (chart.front) {
       traces.push({ x: chart.front.map(([x]) => x), y: chart.front.map(([, y]) => y), type: "scatter", mode: "lines",
         line: { shape: "hv", color: colorOf("--soft"), width: 1 }, hoverinfo: "skip", name: "Pareto front" });

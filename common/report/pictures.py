@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SAMPLES = 10
 """Images a class in the sample grid."""
-MOST_WRONG = 20
+MOST_WRONG = 12
 
 
 @dataclass(frozen=True)
@@ -143,19 +143,20 @@ def show(axes: Axes, image: np.ndarray, title: str = "") -> None:
 
 
 def samples(dataset: Dataset) -> Figure:
-    """Draw the first images of each class."""
-    drawn = figure(0.6 * SAMPLES + 1, 0.62 * len(dataset.class_names) + 0.6)
-    grid = drawn.subplots(len(dataset.class_names), SAMPLES, squeeze=False)
-    for label, axes in enumerate(grid):
+    """Draw the first images of each class, a row a class, as one image: a hundred axes would take seconds."""
+    classes, (height, width, channels) = dataset.n_classes, dataset.image_shape
+    tiles = np.zeros((classes, SAMPLES, height, width, channels))
+    for label in range(classes):
         rows = np.flatnonzero(dataset.labels == label)[:SAMPLES]
-        for place, one in enumerate(axes):
-            one.set_axis_off()
-            if place < len(rows):
-                show(
-                    one,
-                    dataset.images[rows[place]] / dataset.max_value,
-                    dataset.class_names[label] if place == 0 else "",
-                )
+        tiles[label, : len(rows)] = dataset.images[rows] / dataset.max_value
+    drawn = figure(0.45 * SAMPLES + 1.5, 0.45 * classes + 0.6)
+    axes = drawn.add_subplot()
+    show(axes, tiles.transpose(0, 2, 1, 3, 4).reshape(classes * height, SAMPLES * width, channels))
+    axes.set_axis_on()
+    axes.set_xticks([])
+    axes.set_yticks((np.arange(classes) + 0.5) * height, dataset.class_names)
+    axes.tick_params(length=0, labelsize=7)
+    axes.spines[:].set_visible(False)
     return drawn
 
 

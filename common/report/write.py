@@ -50,9 +50,7 @@ def write_report(results: Results, data_dir: str | None) -> Path:
         if isinstance(picture, Missing):
             missing.append(picture.reason)
             continue
-        drawn = picture.draw()
-        drawing.save(drawn, plots / picture.name)
-        shown.append((picture.title, picture.caption, drawing.png(drawn)))
+        shown.append((picture.title, picture.caption, drawing.save(picture.draw(), plots / picture.name)))
     path = results.run.directory / "report.html"
     write_atomically(path, page(results, shown, missing))
     return path
