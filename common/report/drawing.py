@@ -96,8 +96,12 @@ def caption(drawn: Figure, text: str) -> None:
 
 
 def _points(axes: Axes, chart: Chart, one: Series, place: int) -> None:
-    look: dict[str, Any] = {"color": color(one.backend), "label": plain(one.label)}
-    rank = len(chart.series) - 1 - place  # equal networks in several frameworks are one line: the first is the widest
+    backends = list(dict.fromkeys(other.backend for other in chart.series))
+    over = backends.index(one.backend)
+    rank = (
+        len(backends) - 1 - over
+    )  # equal networks in several frameworks are one line: the first, below, is the widest
+    look: dict[str, Any] = {"color": color(one.backend), "label": plain(one.label), "zorder": 2 + over}
     if chart.kind == "line":
         look |= {"linestyle": DASHES[one.style % len(DASHES)], "linewidth": 1.3 + 1.3 * min(rank, 3), "markersize": 5}
         marker = MARKERS[one.style % len(MARKERS)] if len(one.x) < MOST_MARKERS else "none"

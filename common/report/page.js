@@ -119,7 +119,8 @@ class Board {
 
 // Equal networks in several frameworks lie on each other: the first are wider, so that all can be seen.
 function trace(chart, one, place) {
-  const wider = Math.min(chart.series.length - 1 - chart.series.indexOf(one), 3);
+  const backends = [...new Set(chart.series.map((other) => other.backend))];
+  const wider = Math.min(backends.length - 1 - backends.indexOf(one.backend), 3);
   const symbol = one.backend === "published" ? "x" : report.markers[(chart.kind === "line" ? one.style : place) % report.markers.length];
   const numbers = chart.kind === "dots" ? one.x : one.y;
   const ends = one.low && one.low.some((value) => value !== null) ? {
@@ -179,7 +180,7 @@ class Charts {
     const chart = this.charts[Number(byId("chart-choice").value)];
     const series = chart.series.filter((one) => this.boxes.get(one.backend).checked);
     const names = new Set(chart.kind === "dots" ? series.flatMap((one) => one.y) : []);
-    const traces = series.map((one, at) => trace(chart, one, at));
+    const traces = series.map((one, at) => trace(chart, one, at)).sort((one, other) => other.line.width - one.line.width);
     if (chart.front) {
       traces.push({ x: chart.front.map(([x]) => x), y: chart.front.map(([, y]) => y), type: "scatter", mode: "lines",
         line: { shape: "hv", color: colorOf("--soft"), width: 1 }, hoverinfo: "skip", name: "Pareto front" });
