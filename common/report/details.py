@@ -106,7 +106,7 @@ def command(records: Sequence[Mapping[str, Any]]) -> str:
     A data set that is a user's own file is named by its name; the reader gives the path.
     """
     spec = dict(records[0]["spec"])
-    code = "path" in spec["architecture"] or "place" in spec["architecture"]
+    code = spec["architecture"]["name"] == "custom"
     base = {name: value for name, value in spec.items() if name not in ("seed", "data_sha256", "architecture")}
     base["architecture"] = records[0]["architecture"]
     base["seeds"] = 1 + max(int(record["seed"]) for record in records)

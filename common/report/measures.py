@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -36,6 +37,11 @@ class Measure:
         """Whether the summary has an interval of it."""
         return self.column == "test_accuracy_mean"
 
+    @property
+    def timed(self) -> bool:
+        """Whether trials running beside it change it."""
+        return any(one.timed for one in METRICS.values() if one.column == self.column)
+
 
 ACCURACY = Measure("test_accuracy_mean", "test accuracy (%)", 100.0, "mean")
 FIT = Measure("fit_s", "training time (s)")
@@ -62,8 +68,7 @@ def values(rows: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     null. So with estimated energy where other rows have measured.
     """
     value = rows[measure.column] * measure.factor
-    metric = next((one for one in METRICS.values() if one.column == measure.column), None)
-    if metric is not None and metric.timed:
+    if measure.timed:
         busy = rows["contended"].eq(True)
         if not busy.all():
             value = value.mask(busy)
@@ -77,14 +82,18 @@ def values(rows: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     return found
 
 
+def ends(values: pd.Series[Any]) -> list[float | None] | None:
+    """Return one end of each point's interval, null where it has none; None where no point has one."""
+    return None if values.isna().all() else [None if pd.isna(value) else float(value) for value in values]
+
+
 def remarks(rows: pd.DataFrame, measure: Measure) -> str:
     """Say how a measure was taken, where that limits what it means."""
     said = []
     if measure.scored:
         said.append("bars are 95% intervals of the mean")
-    metric = next((one for one in METRICS.values() if one.column == measure.column), None)
     there = rows[rows[measure.column].notna()]
-    if metric is not None and metric.timed and len(there):
+    if measure.timed and len(there):
         busy = there["contended"].eq(True)
         if busy.all():
             said.append("taken while other trials ran")

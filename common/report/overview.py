@@ -9,7 +9,7 @@ import pandas as pd
 from common import published
 from common.naming import row_names
 from common.report.charts import Axis, Chart, Series, seeds
-from common.report.measures import ACCURACY, COSTS, FIT, LEVELS, Measure, by_backend, remarks, values
+from common.report.measures import ACCURACY, COSTS, FIT, LEVELS, Measure, by_backend, ends, remarks, values
 
 MOST_ROWS = 30
 """Names that fit one under the other."""
@@ -44,7 +44,7 @@ def dots(rows: pd.DataFrame, measure: Measure, group: str) -> Iterator[Chart]:
     for backend, points in found[found["name"].isin(shown)].groupby("backend", sort=True):
         # names in order of merit, so that the first series' first name is at the top
         points = points.sort_values("name", key=lambda names: names.map(shown.index), kind="stable")
-        low, high = (_ends(points[name]) if measure.scored else None for name in ("low", "high"))
+        low, high = (ends(points[name]) for name in ("low", "high"))
         x, y, n = points["value"].tolist(), points["name"].tolist(), points["n"].astype(int).tolist()
         series.append(Series(str(backend), str(backend), x, y, n, low, high))
     parts = [f"{measure.how} of {seeds([count for one in series for count in one.n])}", remarks(rows, measure)]
@@ -61,10 +61,6 @@ def _without_backend(rows: pd.DataFrame) -> list[str]:
     return [name.partition(" ")[2] for name in row_names(rows)]
 
 
-def _ends(values: pd.Series) -> list[float | None]:
-    return [None if pd.isna(value) else float(value) for value in values]
-
-
 def front(rows: pd.DataFrame, cost: Measure, others: Sequence[Series]) -> Iterator[Chart]:
     """Yield the chart of accuracy against a cost, with the configurations that no other beats in both."""
     accuracy, costs = values(rows, ACCURACY), values(rows, cost)
@@ -74,7 +70,7 @@ def front(rows: pd.DataFrame, cost: Measure, others: Sequence[Series]) -> Iterat
         return
     series = [
         Series(str(backend), str(backend), points["cost"].tolist(), points["value"].tolist(),
-               points["n"].astype(int).tolist(), _ends(points["low"]), _ends(points["high"]), points["name"].tolist())
+               points["n"].astype(int).tolist(), ends(points["low"]), ends(points["high"]), points["name"].tolist())
         for backend, points in found.groupby("backend", sort=True)
     ]  # fmt: skip
     parts = [f"{seeds(found['n'].astype(int).tolist())} a point", remarks(rows, ACCURACY), remarks(rows, cost)]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from common.naming import field_label, row_names
 from common.report.charts import Axis, Chart, Series, seeds
-from common.report.measures import ACCURACY, COSTS, Measure, by_backend, remarks, values
+from common.report.measures import ACCURACY, COSTS, Measure, by_backend, ends, remarks, values
 from common.summary import SPEC_FIELDS, natural
 from config import FeedForward, parse_architecture
 
@@ -124,7 +124,7 @@ def _chart(sweep: Sweep, measure: Measure) -> Chart | None:
         style = styles.setdefault(names[group], len(styles))
         series.append(Series(
             f"{backend}{', ' * bool(names[group])}{names[group]}", backend, at, points["value"].tolist(),
-            points["n"].astype(int).tolist(), _ends(points, "low"), _ends(points, "high"), style=style,
+            points["n"].astype(int).tolist(), ends(points["low"]), ends(points["high"]), style=style,
         ))  # fmt: skip
     counts = [count for one in series for count in one.n]
     parts = [f"{measure.how} of {seeds(counts)} a point", remarks(sweep.rows, measure)]
@@ -134,12 +134,6 @@ def _chart(sweep: Sweep, measure: Measure) -> Chart | None:
         "; ".join(part for part in parts if part) + ".", "line", Axis(sweep.label, numeric and sweep.name in LOGARITHMIC),
         Axis(measure.label), series,
     )  # fmt: skip
-
-
-def _ends(points: pd.DataFrame, name: str) -> list[float | None] | None:
-    if points[name].isna().all():
-        return None
-    return [None if pd.isna(value) else float(value) for value in points[name]]
 
 
 def _names(sweep: Sweep, found: pd.DataFrame) -> dict[int, str]:
