@@ -1,0 +1,22 @@
+"""``compare.py report``: a run's plots and page, made again from its records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from commands.arguments import Parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command and return the exit status."""
+    parser = Parser(
+        "Make a run's tables, plots and report.html again, from its records alone; nothing is trained.", "report"
+    )
+    parser.add_run()
+    parser.add_data_dir()
+    arguments = parser.parse_args(argv)
+    from common import report, store
+    from common.results import Results
+
+    print(report.rebuild(Results(store.Run.find(arguments.run, arguments.results)), arguments.data_dir))
+    return 0
