@@ -12,7 +12,8 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import string
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -23,8 +24,10 @@ from pydantic import (
     Field,
     PlainValidator,
     SerializeAsAny,
+    SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
+    model_serializer,
     model_validator,
 )
 
@@ -357,6 +360,9 @@ class Features(Spec):
     pca: Annotated[int, Field(ge=1)] | None = None
 
 
+_OF_SEARCHES = ("split_seed", "scored_on")
+
+
 class Trial(Spec):
     """One training of one network: everything that could change its figures.
 
@@ -369,6 +375,8 @@ class Trial(Spec):
     precision : of weights, inputs and arithmetic; ``bfloat16`` computes products and convolutions in it, and keeps the
         rest in float32 (automatic mixed precision).
     data_sha256 : hash of the decoded data, filled in by the harness.
+    split_seed : the seed that cuts the data where that is not `seed`: then seeds share their rows.
+    scored_on : ``validation`` for a trial of a search: its test rows are never read; filled in by the harness.
     """
 
     backend: str
@@ -386,6 +394,14 @@ class Trial(Spec):
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     precision: Precision = "float32"
     threads: Annotated[int, Field(ge=1, le=4096)] = 1
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    scored_on: Literal["validation"] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_of_searches(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what only searches set: the keys of all other trials are as they were before there were any."""
+        fields: dict[str, Any] = write(self)
+        return {name: value for name, value in fields.items() if name not in _OF_SEARCHES or value is not None}
 
     @model_validator(mode="after")
     def _backend_exists(self, info: ValidationInfo) -> Self:
@@ -444,6 +460,144 @@ class Trial(Spec):
         }
 
 
+class Range(Spec):
+    """The numbers from `low` to `high`, whole ones where both ends are; `log`: searched by order of magnitude."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _goes_up(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"goes from low {self.low:g} to high {self.high:g}; low must be the smaller")
+        if self.log and self.low <= 0:
+            raise ValueError(f"log needs a low above 0, found {self.low:g}")
+        return self
+
+
+class Budget(Spec):
+    """What each contender of a search may spend; it ends where the first of these is spent.
+
+    Attributes
+    ----------
+    trials : candidates tried.
+    seconds : of trials, from a trial's data to its record.
+    epochs : of training.
+    """
+
+    trials: Annotated[int, Field(ge=1)] | None = None
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _is_finite(self) -> Self:
+        if self.trials is self.seconds is self.epochs is None:
+            raise ValueError('needs trials, seconds or epochs, such as {"trials": 30}')
+        return self
+
+
+Objective = Literal["val_accuracy", "val_log_loss", "parameters", "flops_per_sample", "model_bytes", "fit_s",
+                    "latency_ms_p50", "energy_j"]  # fmt: skip
+
+
+class Search(Spec):
+    """How the best of a space is looked for, by validation figures alone, the same way for every contender.
+
+    Attributes
+    ----------
+    space : what is searched: fields of a trial as in `base`, each a list of values or a :class:`Range`. An architecture
+        may be text with names in braces, ``ffn:{layers}x{width}``, and the names stand beside it.
+    sampler : ``tpe``, Optuna's tree-structured Parzen estimator; ``random``.
+    seed : of the sampler, of the data's split, and of all trials of the search.
+    rungs : epochs after which a candidate may be given up; each rung is a trial of its own, of so many epochs.
+    pruner : ``median`` gives up what at a rung is worse than the median of those before it; ``none``.
+    objectives : one, or several, for which no candidate may be beaten in all.
+    seeds : with how many fresh seeds the winner is trained and tested.
+    """
+
+    space: dict[str, list[Scalar] | Range | str]
+    budget: Budget = Budget(trials=30)
+    sampler: Literal["tpe", "random"] = "tpe"
+    seed: Annotated[int, Field(ge=0, lt=2**16)] = 0
+    rungs: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    pruner: Literal["none", "median"] = "none"
+    objectives: Annotated[tuple[Objective, ...], Field(min_length=1)] = ("val_accuracy",)
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 5
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_json_has_it(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        listed = {name: tuple(data[name]) for name in ("rungs", "objectives") if isinstance(data.get(name), list)}
+        space = data.get("space")
+        return {**data, **listed, "space": _unfolded(space) if isinstance(space, dict) else space}
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if not self.parameters:
+            raise ValueError("space has nothing to search: give a field a list of values, or a range of low and high")
+        if not all(value for value in self.space.values()):
+            raise ValueError("space has an empty list; give at least one value")
+        if (self.pruner != "none") != bool(self.rungs):
+            raise ValueError('rungs and a pruner go together: "pruner": "median", "rungs": [3]')
+        if self.rungs and len(self.objectives) > 1:
+            raise ValueError("several objectives cannot be pruned by one; leave out pruner and rungs")
+        return self
+
+    @property
+    def parameters(self) -> dict[str, list[Scalar] | Range]:
+        """What is searched, by name: dotted leaves of a trial, and names that stand in a text."""
+        return {name: value for name, value in self.space.items() if not isinstance(value, str)}
+
+    def leaves(self, chosen: Mapping[str, Scalar]) -> dict[str, list[Any]]:
+        """Return a candidate's leaves, of a value each.
+
+        Raises
+        ------
+        UserError
+            Where a text names what is not in the space.
+        """
+        texts = {leaf: text for leaf, text in self.space.items() if isinstance(text, str)}
+        named = _named(self.space)
+        missing = named - set(chosen)
+        if missing:
+            raise UserError(f"search.space: {{{min(missing)}}} stands in a text, and is not in the space")
+        leaves = {leaf: [value] for leaf, value in chosen.items() if leaf not in named}
+        return leaves | {leaf: [text.format_map(chosen)] for leaf, text in texts.items()}
+
+    def without(self, fixed: Collection[str]) -> Search:
+        """Return the same search with some leaves fixed, and so no longer in the space, nor the names in their texts.
+
+        Raises
+        ------
+        UserError
+            Where nothing is left to search.
+        """
+        space = {leaf: value for leaf, value in self.space.items() if leaf not in fixed}
+        unused = _named(self.space) - _named(space)
+        left = self.model_copy(update={"space": {name: value for name, value in space.items() if name not in unused}})
+        if not left.parameters:
+            raise UserError(f"search.space: nothing is left to search where {', '.join(sorted(fixed))} are given")
+        return left
+
+
+def _named(space: Mapping[str, Any]) -> set[str]:
+    """Return the names in braces of a space's texts."""
+    texts = [value for value in space.values() if isinstance(value, str)]
+    return {name for text in texts for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+def _unfolded(space: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the leaves of a space by their dotted names."""
+    leaves: dict[str, Any] = {}
+    for name, value in space.items():
+        group = name in ("training", "features") and isinstance(value, dict)
+        leaves |= {f"{name}.{leaf}": inner for leaf, inner in value.items()} if group else {name: value}
+    return leaves
+
+
 class Study(Spec):
     """A named question and the trials that answer it.
 
@@ -456,6 +610,7 @@ class Study(Spec):
     recommend : the column whose best value the study ends by recommending; null for none.
     optional_datasets : data sets whose trials are left out where they are not on disk.
     chart : the chart that the study is about, the report's first; null for the first that it has.
+    search : how the best of a space is looked for, for ``compare.py tune``; null where the grids say all.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -465,13 +620,14 @@ class Study(Spec):
     recommend: str | None = None
     optional_datasets: list[str] = Field(default_factory=list)
     chart: str | None = None
+    search: Search | None = None
 
     def leaves(self) -> list[dict[str, list[Any]]]:
         """Return each grid as a mapping of dotted leaf to the list of its values."""
-        return [{**_flatten(self.base), **_flatten(grid)} for grid in self.grids]
+        return [{**flatten(self.base), **flatten(grid)} for grid in self.grids]
 
 
-def _flatten(grid: Mapping[str, Any]) -> dict[str, list[Any]]:
+def flatten(grid: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Give every leaf by its dotted name, as a list; an architecture's own fields are not leaves."""
     leaves: dict[str, list[Any]] = {}
     for name, value in grid.items():

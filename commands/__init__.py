@@ -16,6 +16,7 @@ COMMANDS = {
     "demo": "RUN|draw digits on a page on this machine, and see the run's models read them",
     "export": "RUN|trained models as ONNX, checked against their frameworks; or that of one trial",
     "predict": "MODEL IMAGE...|classify pictures by an exported model alone",
+    "tune": "STUDY|search each framework's best under one budget, then test it over seeds",
     "parity": "|train the same network in every framework, and print the largest difference",
     "profile": "ARCH...|parameters, FLOPs, memory and storage by layer",
 }

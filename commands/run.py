@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from commands import overview
-from commands.arguments import Parser, number, positive, seconds, share, terminal_width, whole
-from commands.settings import SETTINGS, plan
+from commands.arguments import Parser, positive, seconds, terminal_width
+from commands.settings import add_flags, given, plan
 
 # Heavy modules are imported where they are used: ``--help`` must answer at once.
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str]) -> int:
     """Run what is left of a study and return the exit status."""
     arguments = _parser().parse_args(argv)
-    over = {flag: value for flag in (*SETTINGS, "seeds") if (value := getattr(arguments, flag)) is not None}
+    over = given(arguments)
     # what stands on the command line was given by the user; --arch replaces all that a study names
     allow_code = arguments.allow_code or arguments.arch is not None
     work = plan(arguments.study, over, arguments.data_dir, arguments.workers, allow_code)
@@ -38,9 +38,9 @@ def main(argv: Sequence[str]) -> int:
     from common.runner import execute, failures
 
     run, records = execute(work, options)
-    _show(run, records, arguments.json, work.note)
+    show(run, records, arguments.json, work.note)
     if not arguments.no_report:
-        _write_report(run, arguments.data_dir)
+        write_report(run, arguments.data_dir)
     return 1 if failures(records) else 0
 
 
@@ -54,27 +54,7 @@ def _parser() -> Parser:
     study.add_argument(
         "--study", default="quick", metavar="NAME", help="a shipped study or a JSON file (default: quick)"
     )
-    study.add_argument("--backend", action="append", metavar="NAME", help="only this backend; repeatable")
-    study.add_argument("--engine", action="append", metavar="NAME", help="Keras's engine: tensorflow, torch, jax")
-    study.add_argument(
-        "--arch", nargs="+", metavar="ARCH", help="ffn:64, ffn:16x64:sigmoid, cnn, your own FILE.py:callable"
-    )
-    study.add_argument("--allow-code", action="store_true", help="run the module:callable that a study file names")
-    study.add_argument("--split", nargs="+", type=share, metavar="SHARE", help="train shares, or official")
-    study.add_argument("--seeds", type=positive, metavar="N", help="number of seeds: 0 to N - 1")
-    study.add_argument("--epochs", nargs="+", type=whole, metavar="N")
-    study.add_argument("--batch-size", nargs="+", type=whole, metavar="N")
-    study.add_argument("--optimizer", nargs="+", metavar="NAME", help="sgd, adam, adamw")
-    study.add_argument("--learning-rate", nargs="+", type=number, metavar="RATE")
-    study.add_argument(
-        "--dataset", nargs="+", metavar="NAME", help="auto, mnist, fashion_mnist, cifar10, digits, FILE.npz"
-    )
-    study.add_argument("--rows", nargs="+", type=whole, metavar="N", help="use N rows of the data, drawn by class")
-    study.add_argument("--protocol", nargs="+", metavar="NAME", help="matched, native (default: matched)")
-    study.add_argument("--loop", nargs="+", metavar="NAME", help="tuned, idiomatic (default: tuned)")
-    study.add_argument("--device", nargs="+", metavar="NAME", help="cpu, cuda, auto (default: cpu)")
-    study.add_argument("--precision", nargs="+", metavar="NAME", help="float32, float64, bfloat16 (default: float32)")
-    study.add_argument("--threads", nargs="+", type=whole, metavar="N", help="threads a trial (default: all cores)")
+    add_flags(study)
     how = parser.add_argument_group("how it is run")
     how.add_argument("--workers", type=positive, default=1, metavar="N", help="trials side by side (marked contended)")
     how.add_argument("--batch-trials", type=positive, default=1, metavar="N", help="train up to N networks as one")
@@ -109,14 +89,16 @@ def _options(arguments: argparse.Namespace) -> Options:
     )
 
 
-def _write_report(run: Run, data_dir: str | None) -> None:
-    from common.report import write_report
+def write_report(run: Run, data_dir: str | None) -> None:
+    """Write a run's plots and page, and say where."""
+    from common import report
     from common.results import Results
 
-    print(f"report: {write_report(Results(run), data_dir)}", file=sys.stderr)
+    print(f"report: {report.write_report(Results(run), data_dir)}", file=sys.stderr)
 
 
-def _show(run: Run, records: Sequence[Record], as_json: bool, note: str | None) -> None:
+def show(run: Run, records: Sequence[Record], as_json: bool, note: str | None) -> None:
+    """Write a run's tables and print one, or all of it as JSON."""
     from common import ranking, store, tables
 
     trials, over = store.table(records), run.study()["recommend"]

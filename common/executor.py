@@ -181,6 +181,10 @@ class LocalExecutor:
     isolate : give every trial a process of its own.
     sources : where workers find each data set: a name and what :func:`common.data.load` takes for it.
     data_dir : the folder of data sets.
+
+    Notes
+    -----
+    As a context manager it keeps its processes from one call of :meth:`run` to the next.
     """
 
     workers: int = 1
@@ -189,11 +193,25 @@ class LocalExecutor:
     sources: Mapping[str, str] = field(default_factory=dict)
     data_dir: str | None = None
     _lanes: list[_Lane] = field(default_factory=list)
+    _warm: list[_Warm] | None = None
+
+    def __enter__(self) -> Self:
+        self._warm = [_Warm() for _ in range(self.workers)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for warm in self._warm or ():
+            warm.close()
+        self._warm = None
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Record]:
         """Yield records as trials finish; ending the iteration early ends the processes."""
+        if self._warm is None:
+            with self:
+                yield from self.run(jobs)
+            return
         waiting, finished = deque(jobs), queue.Queue[Record | BaseException]()
-        self._lanes = [_Lane(self, waiting, finished) for _ in range(min(self.workers, len(jobs)))]
+        self._lanes = [_Lane(self, warm, waiting, finished) for warm in self._warm[: len(jobs)]]
         try:
             for lane in self._lanes:
                 lane.start()
@@ -211,14 +229,26 @@ class LocalExecutor:
                 lane.end()
 
 
+@dataclass
+class _Warm:
+    """A process for each backend and runtime that a lane has had, and what each kept in memory at first."""
+
+    processes: dict[tuple[str, Runtime], WorkerProcess] = field(default_factory=dict)
+    first_mb: dict[tuple[str, Runtime], float] = field(default_factory=dict)
+
+    def close(self) -> None:
+        for worker in self.processes.values():
+            worker.close()
+        self.processes.clear()
+
+
 class _Lane(threading.Thread):
     """Takes jobs one at a time, keeping a warm process for each backend and runtime."""
 
-    def __init__(self, executor: LocalExecutor, waiting: deque[Job], finished: queue.Queue[Any]) -> None:
+    def __init__(self, executor: LocalExecutor, warm: _Warm, waiting: deque[Job], finished: queue.Queue[Any]) -> None:
         super().__init__(daemon=True)
         self._executor, self._waiting, self._finished = executor, waiting, finished
-        self._warm: dict[tuple[str, Runtime], WorkerProcess] = {}
-        self._first_mb: dict[tuple[str, Runtime], float] = {}
+        self._warm = warm
         self._current: WorkerProcess | None = None
         self._ended = False
 
@@ -245,7 +275,7 @@ class _Lane(threading.Thread):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(parents=True)
         try:
-            worker = (None if alone else self._warm.pop(place, None)) or WorkerProcess(*place)
+            worker = (None if alone else self._warm.processes.pop(place, None)) or WorkerProcess(*place)
             self._current = worker
             if self._ended:  # while it started, when it could not be seen yet
                 raise WorkerDied("failed", "the run was ended")
@@ -257,7 +287,7 @@ class _Lane(threading.Thread):
         if alone or self._spent(worker, place, records):
             worker.close()
         else:
-            self._warm[place] = worker
+            self._warm.processes[place] = worker
         self._current = None
         return records
 
@@ -284,7 +314,7 @@ class _Lane(threading.Thread):
     def _spent(self, worker: WorkerProcess, place: tuple[str, Runtime], records: Sequence[Record]) -> bool:
         """Say whether a process should run no further trial: it failed, or what it keeps in memory has grown."""
         resident = worker.resident_mb()
-        grown = resident - self._first_mb.setdefault(place, resident) > _GROWTH_MB
+        grown = resident - self._warm.first_mb.setdefault(place, resident) > _GROWTH_MB
         return grown or any(record["status"] != "ok" for record in records)
 
     def end(self) -> None:
@@ -294,9 +324,6 @@ class _Lane(threading.Thread):
             self._current.kill()
         if self.is_alive():
             self.join(_END_LIMIT_S)
-        for worker in self._warm.values():
-            worker.close()
-        self._warm.clear()
 
 
 class Profiler:

@@ -138,6 +138,8 @@ def _single(what: str, paths: Sequence[Path]) -> list[Choice]:
     records = run.records(keys)
     if not records:
         raise UserError(f"trial {what!r}: {paths[0]} is not a record")
+    if records[0]["status"] == "ok" and records[0]["test_accuracy"] is None:
+        raise UserError(f"trial {what!r}: it is of a search, and was never tested; give a trial of the run's table")
     if records[0]["status"] != "ok":
         raise UserError(f"trial {what!r}: its status is {records[0]['status']}: there is no model to export")
     return [Choice(run, records[0])]

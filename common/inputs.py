@@ -13,7 +13,7 @@ from config import Trial, number_format
 
 @dataclass(frozen=True)
 class TrialData:
-    """A trial's data by part (``train``, ``validation``, ``test``).
+    """A trial's data by part (``train``, ``validation`` and, except in a search, ``test``).
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ def cut(trial: Trial, dataset: Dataset) -> Split:
         official_train=dataset.official_train,
         data_hash=dataset.sha256,
         train_share=None if trial.train_share == "official" else trial.train_share,
-        seed=trial.seed,
+        seed=trial.seed if trial.split_seed is None else trial.split_seed,
         validation=trial.training.validation,
         rows=trial.rows,
     )
@@ -62,7 +62,9 @@ def input_shape(trial: Trial, dataset: Dataset, train_rows: int) -> tuple[int, .
 def load_inputs(trial: Trial, dataset: Dataset) -> TrialData:
     """Split the pooled data and compute each part's inputs, everything fitted on training rows alone."""
     indices = cut(trial, dataset)
-    parts = {"train": indices.train, "validation": indices.validation, "test": indices.test}
+    parts = {"train": indices.train, "validation": indices.validation}
+    if trial.scored_on is None:
+        parts["test"] = indices.test
     pipeline = pipeline_of(trial, dataset).fit(dataset.images[indices.train])
     return TrialData(
         inputs={

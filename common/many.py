@@ -15,7 +15,7 @@ from common.data import Dataset
 from common.initial import epochs
 from common.inputs import cut, pipeline_of
 from common.measure import TrainingMeter
-from common.outcome import evaluated, kept
+from common.outcome import evaluated, kept, write_predictions
 from common.splits import Split
 from common.trial import Record, built, empty_record, failure, messages, network_of
 from config import FeedForward, Trial, number_format
@@ -45,7 +45,7 @@ def _can(trial: Trial, capability: Capability) -> bool:
     features, training = trial.features, trial.training
     # all networks read one copy of the inputs, so that nothing may be fitted on a trial's own training rows
     plain = features.pca is None and features.scaling != "standard" and training.augmentation == "none"
-    exact = trial.loop == "tuned" and trial.precision != "bfloat16"
+    exact = trial.loop == "tuned" and trial.precision != "bfloat16" and trial.scored_on is None
     return plain and exact and capability.reason_against(needs_of_many(trial)) is None
 
 
@@ -131,7 +131,8 @@ def _finish(member: _Member, backend: Backend, inputs: Array, labels: Array) -> 
     backend.set_weights(member.course.best or member.last)
     found, probabilities = evaluated(backend, member.initial, inputs[test], labels[test])
     history = member.course.history
-    sizes = kept(backend, member.directory, history, test, labels[test], probabilities)
+    write_predictions(member.directory, test, labels[test], probabilities)
+    sizes = kept(backend, member.directory, history)
     member.record |= {**member.course.figures(), **found, **sizes, "status": "ok"}
 
 

@@ -42,15 +42,23 @@ def _untrained(backend: Backend, initial: Weights) -> tuple[list[str], int]:
     return [spec.name for spec in same], sum(math.prod(spec.shape) for spec in same)
 
 
-def kept(
-    backend: Backend, directory: Path, history: dict[str, list[Any]], index: Array, labels: Array, probabilities: Array
-) -> dict[str, Any]:
-    """Write model, history and predictions to `directory`; return what the record says of the network's size.
+def write_predictions(directory: Path, index: Array, labels: Array, probabilities: Array) -> None:
+    """Write what was predicted of each test row.
 
     Parameters
     ----------
     index : the test rows in the pooled data set.
     """
+    np.savez_compressed(
+        directory / "predictions.npz",
+        index=index.astype(np.int32),
+        label=labels.astype(np.int16),
+        predicted=probabilities.argmax(axis=1).astype(np.int16),
+    )
+
+
+def kept(backend: Backend, directory: Path, history: dict[str, list[Any]]) -> dict[str, Any]:
+    """Write model and history to `directory`; return what the record says of the network's size."""
     with fenced(backend.synchronise) as clock:
         layers = backend.layers()
         found = {
@@ -59,10 +67,4 @@ def kept(
             "model_bytes": backend.save(directory / "model").stat().st_size,
         }
         (directory / "history.json").write_text(json.dumps(history), encoding="utf-8")
-        np.savez_compressed(
-            directory / "predictions.npz",
-            index=index.astype(np.int32),
-            label=labels.astype(np.int16),
-            predicted=probabilities.argmax(axis=1).astype(np.int16),
-        )
     return {**found, "save_s": clock.seconds}

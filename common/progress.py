@@ -14,7 +14,9 @@ def line(record: dict[str, Any]) -> str:
     share = "official split" if record["train_share"] is None else f"train share {record['train_share']:g}"
     head = f"{backend} {record['architecture']}, {share}, seed {record['seed']}:"
     if record["status"] == "ok":
-        return f"{head} {record['test_accuracy']:.2%} in {record['trial_s']:.1f} s"
+        on_validation = record["test_accuracy"] is None
+        accuracy = record["val_accuracy"] if on_validation else record["test_accuracy"]
+        return f"{head} {accuracy:.2%}{' of validation' * on_validation} in {record['trial_s']:.1f} s"
     lines = (record["error"] or "").strip().splitlines() or ["no message"]
     reason = lines[-1] if lines[0].startswith("Traceback") else lines[0]
     return f"{head} {record['status']}: {reason}"

@@ -79,13 +79,23 @@ def execute(plan: Plan, options: Options) -> tuple[Run, list[Record]]:
             run.log(f"{len(todo)} of {len(plan.trials)} trials to run, {options.workers} at a time")
             with Progress(len(plan.trials), len(records), options.quiet) as progress:
                 for record in _results(plan, todo, options, run):
-                    record |= in_record(environment)
-                    run.write(record)
+                    write(run, record, environment)
                     tracking.track([record["key"]])
                     records[record["key"]] = record
-                    run.log(line(record))
                     progress.advance(line(record))
     return run, [records[key] for key in plan.keys]
+
+
+def write(run: Run, record: Record, environment: Mapping[str, Any]) -> None:
+    """Put a finished trial's record, with what it ran on, in its place, and log it."""
+    record |= in_record(environment)
+    run.write(record)
+    run.log(line(record))
+
+
+def unsupported(trial: Trial, reason: str) -> Record:
+    """Return the record of a trial that its backend cannot express."""
+    return {**empty_record(trial), "status": "unsupported", "error": reason, "contended": False}
 
 
 def _results(plan: Plan, todo: Sequence[Trial], options: Options, run: Run) -> Iterator[Record]:
@@ -98,7 +108,8 @@ def _results(plan: Plan, todo: Sequence[Trial], options: Options, run: Run) -> I
         Job(trials, [run.staging(trial.key) for trial in trials], fresh=len(trials) == 1 and trials[0].key in firsts)
         for trials in together(able, options.batch_trials, lambda name: backends.load(name).capability)
     ]
-    return itertools.chain(_unsupported(todo, refused), map_trials(jobs, executor))
+    cannot = (unsupported(trial, refused[trial.key]) for trial in todo if trial.key in refused)
+    return itertools.chain(cannot, map_trials(jobs, executor))
 
 
 def _check_options(plan: Plan, todo: Sequence[Trial]) -> None:
@@ -122,12 +133,6 @@ def refusal(plan: Plan, trial: Trial) -> str | None:
     """Return why a trial's backend cannot express it, or None; no framework is imported for the answer."""
     capability = backends.load(trial.backend).capability
     return capability.reason_against(needs(trial, plan.datasets[trial.dataset].n_classes))
-
-
-def _unsupported(todo: Sequence[Trial], refused: Mapping[str, str]) -> Iterator[Record]:
-    for trial in todo:
-        if trial.key in refused:
-            yield {**empty_record(trial), "status": "unsupported", "error": refused[trial.key], "contended": False}
 
 
 def failures(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

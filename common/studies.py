@@ -85,6 +85,14 @@ def trials(study: Study, over: Leaves, vocabulary: Vocabulary, defaults: Leaves 
 
 
 @dataclass(frozen=True)
+class Searched:
+    """A search's run, by name, and what ``study.json`` says of it: how was searched, and every candidate in order."""
+
+    run_name: str
+    said: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Plan:
     """A study multiplied out on its data: what is run, and what the run is called.
 
@@ -93,6 +101,7 @@ class Plan:
     datasets : by name.
     sources : what :func:`common.data.load` takes for each of them.
     missing : optional data sets that are not on disk.
+    searched : of the plan of a search; None where nothing is searched.
     """
 
     study: Study
@@ -100,6 +109,7 @@ class Plan:
     datasets: Mapping[str, Dataset]
     sources: Mapping[str, str]
     missing: Sequence[str]
+    searched: Searched | None = None
 
     @functools.cached_property
     def keys(self) -> list[str]:
@@ -109,6 +119,8 @@ class Plan:
     @property
     def run_name(self) -> str:
         """Study, data sets and eight hex digits of all trials' keys: the same command has the same name."""
+        if self.searched is not None:
+            return self.searched.run_name
         digest = hashlib.sha256("".join(self.keys).encode()).hexdigest()
         return "-".join([self.study.name, *self.datasets, digest[:8]])
 
@@ -130,6 +142,7 @@ class Plan:
             "datasets": list(self.datasets),
             "note": self.note,
             "keys": self.keys,
+            **(self.searched.said if self.searched is not None else {}),
         }
 
     def first_of_configuration(self) -> set[str]:
@@ -148,6 +161,8 @@ def plan(study: Study, over: Leaves, vocabulary: Vocabulary, data_dir: str | Non
     UserError
         For a mistake in the study, on the command line, or in the data.
     """
+    if study.search is not None:
+        raise UserError(f"study: {study.name} is a search; run it with compare.py tune {study.name}")
     found = trials(study, over, vocabulary, defaults)
     unknown = [name for name in study.optional_datasets if name not in SOURCES]
     if unknown:

@@ -20,7 +20,7 @@ from common.data import Dataset
 from common.initial import build, epochs
 from common.inputs import TrialData, load_inputs
 from common.measure import PeakMemory, TrainingMeter, fenced, inference
-from common.outcome import evaluated, kept
+from common.outcome import evaluated, kept, write_predictions
 from common.seeding import generator
 from config import FeedForward, Trial, UserError
 
@@ -132,7 +132,7 @@ def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fres
     with fenced(backend.synchronise) as clock:
         data = load_inputs(trial, dataset)
     record |= {"data_s": clock.seconds, "n_classes": dataset.n_classes}
-    record |= {f"n_{name}": len(data.labels[part]) for name, part in _PARTS.items()}
+    record |= {f"n_{name}": len(data.labels[part]) for name, part in _PARTS.items() if part in data.labels}
 
     memory = PeakMemory() if fresh else None
     network = network_of(trial, data.inputs["train"].shape[1:], dataset.n_classes)
@@ -150,17 +150,20 @@ def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fres
     training.run(trial, prepared, dataset.images)
     joules, method = training.meter.energy()
     record |= {**course.figures(), "cpu_s": training.meter.cpu_s, "energy_j": joules, "energy_method": method}
-    found, probabilities = evaluated(backend, initial, data.inputs["test"], data.labels["test"])
-    record |= found
+    record["evaluate_s"] = training.evaluate_s
+    if trial.scored_on is None:
+        found, probabilities = evaluated(backend, initial, data.inputs["test"], data.labels["test"])
+        record |= {**found, "evaluate_s": training.evaluate_s + found["evaluate_s"]}
+        write_predictions(directory, data.indices.test, data.labels["test"], probabilities)
     with fenced(backend.synchronise) as clock:
-        record |= inference(backend.predict_proba, data.inputs["test"], backend.synchronise)
-    record["evaluate_s"] += training.evaluate_s + clock.seconds
+        record |= inference(backend.predict_proba, data.inputs[trial.scored_on or "test"], backend.synchronise)
+    record["evaluate_s"] += clock.seconds
     if memory is not None:
         peak = memory.peak_mb()
         record |= {"idle_memory_mb": memory.idle_mb, "peak_memory_mb": peak, "memory_method": memory.method}
         record["memory_rise_mb"] = peak - memory.idle_mb
     record["device_memory_mb"] = backend.device_memory_mb()
-    record |= kept(backend, directory, course.history, data.indices.test, data.labels["test"], probabilities)
+    record |= kept(backend, directory, course.history)
 
 
 def built(trial: Trial, backend: Backend, network: Network, record: Record) -> Weights:

@@ -109,7 +109,7 @@ def _points(axes: Axes, chart: Chart, one: Series, place: int) -> None:
         look |= {"linestyle": "none", "fillstyle": "none", "markersize": 5 + 3 * min(rank, 3)}
         marker = MARKERS[place % len(MARKERS)] if one.backend != "published" else "x"
     axes.plot([plain(x) if isinstance(x, str) else x for x in one.x], one.y, marker=marker, **look)
-    if chart.x.label == "epoch":
+    if chart.x.label in ("epoch", "candidate"):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if one.names is not None and len(one.names) <= MOST_NAMES:
         for point, name in zip(zip(one.x, one.y, strict=True), one.names, strict=True):

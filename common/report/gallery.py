@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from common.report import curves, overview, sweeps
+from common.report import curves, overview, searches, sweeps
 from common.report.charts import Chart
 from common.report.measures import ACCURACY, COSTS, LEVELS
 from common.summary import SPEC_FIELDS
@@ -18,7 +18,7 @@ def charts(results: Results) -> list[Chart]:
     rows = results.rows
     if not len(rows):
         return []
-    found = [*sweeps.charts(rows), *overview.charts(rows), *curves.charts(results)]
+    found = [*sweeps.charts(rows), *overview.charts(rows), *curves.charts(results), *searches.charts(results)]
     first = results.study.get("chart")
     return sorted(found, key=lambda chart: chart.name != first)
 
@@ -29,5 +29,5 @@ def known(name: str) -> bool:
     measure, _, setting = name.partition("-by-")
     if setting:
         return measure in measures and setting in (*sweeps.DERIVED, *SPEC_FIELDS)
-    return name in {*(f"{one}-overview" for one in measures), *(f"pareto-{one}" for one in overview.FRONTS),
+    return name in {*searches.NAMES, *(f"{one}-overview" for one in measures), *(f"pareto-{one}" for one in overview.FRONTS),
                     *(f"curves-{one}" for one in curves.CURVES)}  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from common import data
 from common.data import Dataset
 from common.friedman import diagram
-from common.report import choice, drawing
+from common.report import choice, drawing, searches
 from common.report.networks import networks
 from common.report.pictures import Missing, Picture, pictures
 from common.store import write_atomically
@@ -61,6 +61,7 @@ def _pictures(results: Results, data_dir: str | None) -> Iterator[Picture | Miss
     if ranks is not None:
         text = "average rank over data sets, 1 is best; a line joins what Nemenyi's test does not tell apart at 5%."
         yield Picture("critical-difference", "ranks over data sets", text, lambda: ranks)
+    yield from searches.pictures(results)
     chosen = choice.best(results)
     if not chosen:
         return

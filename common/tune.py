@@ -1,0 +1,358 @@
+"""A search: every contender at its best under the same budget, found by validation figures alone, then tested once.
+
+The sampler is asked and told in the order of the candidates; a trial whose record is there is not trained again. So a
+search that was killed is asked the same questions again, and goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState
+
+import backends
+from common import studies
+from common.environment import describe
+from common.executor import Job, LocalExecutor, map_trials
+from common.layout import Cell, Column, lay_out
+from common.progress import line
+from common.runner import Options, execute, refusal, unsupported, write
+from common.store import Run, table, write_atomically
+from common.studies import Leaves, Plan, Searched
+from common.tables import number, percent, to_csv
+from common.trial import Record
+from config import Budget, Range, Scalar, Search, Study, Trial, UserError, Vocabulary, expand, flatten
+
+FIGURES = ("val_accuracy", "val_log_loss", "epochs", "fit_s", "trial_s", "parameters", "flops_per_sample", "model_bytes",
+           "latency_ms_p50", "energy_j")  # fmt: skip
+"""What ``tables/search.csv`` says of a candidate; no figure of the test data is among them."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What the sampler asked for, and what became of it.
+
+    Attributes
+    ----------
+    trial : its longest training, of as many epochs as the study says.
+    records : of its rungs, as far as it went.
+    state : ``complete``; ``pruned``, given up at a rung; ``failed``, with the reason.
+    """
+
+    contender: str
+    number: int
+    parameters: Mapping[str, Scalar]
+    trial: Trial | None
+    records: Sequence[Record]
+    state: Literal["complete", "pruned", "failed"]
+    reason: str | None = None
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What ``study.json`` says of it."""
+        return {
+            **{name: getattr(self, name) for name in ("contender", "number", "parameters", "state", "reason")},
+            "keys": [record["key"] for record in self.records],
+        }
+
+    @property
+    def text(self) -> str:
+        """What was chosen, in words."""
+        values = {name.rpartition(".")[2]: value for name, value in self.parameters.items()}
+        return ", ".join(
+            f"{name} {f'{value:.3g}' if isinstance(value, float) else value}" for name, value in values.items()
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found: all candidates, those whose networks were tested, and the records of these tests."""
+
+    run: Run
+    candidates: Sequence[Candidate]
+    finalists: Sequence[Candidate]
+    records: Sequence[Record]
+
+
+def contenders(study: Study, over: Leaves, vocabulary: Vocabulary, data_dir: str | None, defaults: Leaves) -> Plan:
+    """Return the plan of a search, with a trial for each of its contenders: what the grids say, and of the space the first.
+
+    Raises
+    ------
+    UserError
+        For a mistake in the study, its space, on the command line, or in the data.
+    """
+    assert study.search is not None
+    search = study.search.without(over)
+    ends = {name: values if isinstance(values, list) else [values.low, values.high]
+            for name, values in search.parameters.items()}  # fmt: skip
+    first = {name: values[0] for name, values in ends.items()}
+    base = {**over, "seed": [search.seed]}
+    for name, values in ends.items():  # so that a mistake in any of them is told before anything is trained
+        for value in values:
+            studies.trials(study, {**base, **search.leaves({**first, name: value})}, vocabulary, defaults)
+    fixed = study.model_copy(update={"search": None})
+    found = studies.plan(fixed, {**base, **search.leaves(first)}, vocabulary, data_dir, defaults)
+    update = {"split_seed": search.seed, "scored_on": "validation"}
+    trials = [trial.model_copy(update=update) for trial in found.trials]
+    names = [label(trial, search) for trial in trials]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"search: there are {names.count(name)} contenders {name}; of a study with a search, only "
+                            "backend, engine and architecture may be lists")  # fmt: skip
+    return replace(found, study=study.model_copy(update={"search": search}), trials=trials)
+
+
+def label(contender: Trial, search: Search) -> str:
+    """Return ``torch``, or ``torch attention_2k`` where the architecture is not searched."""
+    name = contender.backend + (f"/{contender.engine}" if contender.engine else "")
+    searched = any(leaf == "architecture" for leaf in search.space)
+    return name if searched else f"{name} {contender.architecture.label}"
+
+
+def tune(work: Plan, options: Options, vocabulary: Vocabulary, say: Callable[[str], None]) -> Found:
+    """Search for the best of each contender, or for those that nothing beats, and train and test these over fresh seeds.
+
+    Parameters
+    ----------
+    work : as :func:`contenders` returns.
+    say : takes a line for each trial of the search.
+
+    Raises
+    ------
+    UserError
+        Where no candidate of a contender ended well, or the run's directory was begun elsewhere.
+    """
+    search = work.study.search
+    assert search is not None
+    name = _run_name(work, search)
+    run = Run(options.results / name)
+    packages = [package for trial in work.trials for package in backends.load(trial.backend).packages]
+    environment = describe([*packages, "optuna"])
+    run.begin(replace(work, trials=[], searched=Searched(name, {})).description(), environment, options.overwrite)
+    candidates: list[Candidate] = []
+    finalists: list[Candidate] = []
+    with LocalExecutor(1, options.timeout_s, sources=work.sources, data_dir=options.data_dir) as executor:
+        measure = _Measure(work, run, environment, executor, say)
+        for contender in work.trials:
+            for candidate in _candidates(contender, search, vocabulary, measure):
+                candidates.append(candidate)
+                write_atomically(run.directory / "tables" / "search.csv", _csv(candidates))
+            finalists += best([one for one in candidates if one.contender == label(contender, search)], search)
+    final = replace(work, trials=_finals(finalists, search), searched=Searched(name, _said(search, candidates)))
+    _, records = execute(final, replace(options, overwrite=False))
+    return Found(run, candidates, finalists, records)
+
+
+def _run_name(work: Plan, search: Search) -> str:
+    """Return study, data set and a hash of contenders and search: with a larger budget, or more seeds, it goes on."""
+    how = search.model_dump_json(exclude={"budget", "seeds"})
+    digest = hashlib.sha256("".join([how, *work.keys]).encode()).hexdigest()
+    return "-".join([work.study.name, *work.datasets, digest[:8]])
+
+
+def _finals(finalists: Sequence[Candidate], search: Search) -> list[Trial]:
+    """Return the trials that are tested: on the split of the search, from seeds that it did not use."""
+    seeds = range(search.seed + 1, search.seed + 1 + search.seeds)
+    found = [
+        candidate.trial.model_copy(update={"seed": seed, "scored_on": None})
+        for seed in seeds
+        for candidate in finalists
+        if candidate.trial is not None
+    ]
+    return list({trial.key: trial for trial in found}.values())
+
+
+def _said(search: Search, candidates: Sequence[Candidate]) -> dict[str, Any]:
+    return {"search": search.model_dump(mode="json"), "candidates": [candidate.said for candidate in candidates]}
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """Gives a trial's record: the one there is, or that of the training that it now gets."""
+
+    work: Plan
+    run: Run
+    environment: Mapping[str, Any]
+    executor: LocalExecutor
+    say: Callable[[str], None]
+
+    def __call__(self, trial: Trial) -> Record:
+        key = trial.key
+        for record in self.run.records([key]):
+            return record
+        reason = refusal(self.work, trial)
+        if reason is None:
+            (record,) = map_trials([Job([trial], [self.run.staging(key)])], self.executor)
+        else:
+            record = unsupported(trial, reason)
+        write(self.run, record, self.environment)
+        self.say(line(record))
+        return record
+
+
+def _candidates(
+    contender: Trial, search: Search, vocabulary: Vocabulary, measure: Callable[[Trial], Record]
+) -> Iterator[Candidate]:
+    """Yield a contender's candidates until its budget is spent; one asked for again costs what it cost."""
+    asked, spaces = _sampler(search), distributions(search)
+    spent = {"trials": 0.0, "seconds": 0.0, "epochs": 0.0}
+    name = label(contender, search)
+    while _left(search.budget, spent):
+        question = asked.ask(spaces)
+        try:
+            (trial,) = expand([_grid(contender, search.leaves(question.params))], vocabulary)
+        except UserError as error:
+            candidate = Candidate(name, question.number, question.params, None, [], "failed", str(error))
+        else:
+            candidate = _tried(question, name, trial, search, measure)
+        if candidate.state == "complete":
+            asked.tell(question, [candidate.records[-1][objective] for objective in search.objectives])
+        else:
+            asked.tell(question, state=TrialState.PRUNED if candidate.state == "pruned" else TrialState.FAIL)
+        spent["trials"] += 1
+        spent["seconds"] += sum(record["trial_s"] or 0 for record in candidate.records)
+        spent["epochs"] += sum(record["epochs"] or 0 for record in candidate.records)
+        yield candidate
+
+
+def _tried(
+    question: optuna.Trial, name: str, trial: Trial, search: Search, measure: Callable[[Trial], Record]
+) -> Candidate:
+    """Train a candidate rung by rung, until it is given up or has been through all epochs."""
+    records: list[Record] = []
+    epochs = [rung for rung in search.rungs if rung < trial.training.epochs] + [trial.training.epochs]
+    for rung in epochs:
+        short = trial.model_copy(update={"training": trial.training.model_copy(update={"epochs": rung})})
+        record = measure(short)
+        records.append(record)
+        missing = [objective for objective in search.objectives if record[objective] is None]
+        if record["status"] != "ok" or missing:
+            reason = record["error"] or f"{missing[0]} was not measured"
+            return Candidate(name, question.number, question.params, trial, records, "failed", reason)
+        if rung == epochs[-1]:
+            break
+        question.report(record[search.objectives[0]], rung)
+        if question.should_prune():
+            return Candidate(name, question.number, question.params, trial, records, "pruned")
+    return Candidate(name, question.number, question.params, trial, records, "complete")
+
+
+def _grid(contender: Trial, leaves: Leaves) -> dict[str, list[Any]]:
+    fields = flatten(contender.model_dump(exclude={"architecture"}))
+    return {**fields, "architecture": [contender.architecture], **{leaf: [*values] for leaf, values in leaves.items()}}
+
+
+def _left(budget: Budget, spent: Mapping[str, float]) -> bool:
+    limits = budget.model_dump(exclude_none=True)
+    return all(spent[name] < limit for name, limit in limits.items())
+
+
+def _sampler(search: Search) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    kind = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}[search.sampler]
+    pruner = optuna.pruners.MedianPruner() if search.pruner == "median" else optuna.pruners.NopPruner()
+    return optuna.create_study(directions=directions(search), sampler=kind(seed=search.seed), pruner=pruner)
+
+
+def directions(search: Search) -> list[Literal["maximize", "minimize"]]:
+    """Return which way each objective is to go, as Optuna says it."""
+    return ["maximize" if objective == "val_accuracy" else "minimize" for objective in search.objectives]
+
+
+def distributions(search: Search) -> dict[str, BaseDistribution]:
+    """Return a search's parameters as Optuna has them."""
+    return {name: _distribution(values) for name, values in search.parameters.items()}
+
+
+def _distribution(values: list[Scalar] | Range) -> BaseDistribution:
+    if isinstance(values, list):
+        return CategoricalDistribution(values)
+    if isinstance(values.low, int) and isinstance(values.high, int):
+        return IntDistribution(values.low, values.high, log=values.log)
+    return FloatDistribution(values.low, values.high, log=values.log)
+
+
+def best(candidates: Sequence[Candidate], search: Search) -> list[Candidate]:
+    """Return the best candidate, of several equal ones the surest (by log loss); of several objectives the unbeaten.
+
+    Raises
+    ------
+    UserError
+        Where none ended well.
+    """
+    whole = [candidate for candidate in candidates if candidate.state == "complete"]
+    if not whole:
+        reasons = sorted({candidate.reason.splitlines()[-1] for candidate in candidates if candidate.reason})
+        raise UserError(f"search: no candidate of {candidates[0].contender} ended well: {'; '.join(reasons[:3])}")
+    signs = [-1 if way == "maximize" else 1 for way in directions(search)]
+
+    def figures(candidate: Candidate) -> list[float]:
+        last = candidate.records[-1]
+        return [sign * last[objective] for sign, objective in zip(signs, search.objectives, strict=True)]
+
+    if len(search.objectives) == 1:
+        return [min(whole, key=lambda one: (*figures(one), one.records[-1]["val_log_loss"]))]
+    unbeaten = [one for one in whole if not any(_beats(figures(other), figures(one)) for other in whole)]
+    return list({tuple(figures(one)): one for one in reversed(unbeaten)}.values())[::-1]
+
+
+def _beats(figures: Sequence[float], others: Sequence[float]) -> bool:
+    pairs = list(zip(figures, others, strict=True))
+    return all(one <= other for one, other in pairs) and any(one < other for one, other in pairs)
+
+
+def _csv(candidates: Sequence[Candidate]) -> str:
+    """Return a row a candidate: what was chosen, and the figures of its last trial."""
+    rows = [
+        {
+            **{name: getattr(one, name) for name in ("contender", "number", "state", "reason")},
+            **one.parameters,
+            **{name: one.records[-1][name] if one.records else None for name in FIGURES},
+            "key": one.records[-1]["key"] if one.records else None,
+        }
+        for one in candidates
+    ]
+    return to_csv(table(rows))
+
+
+def render(found: Found, width: int | None) -> str:
+    """Return a row for each candidate whose network is tested: what was spent until it was found, and its figures."""
+    rows = found.finalists
+    names = list(dict.fromkeys(row.contender for row in rows))
+    of = {name: [one for one in found.candidates if one.contender == name] for name in names}
+    spent = {name: _seconds(candidates) for name, candidates in of.items()}
+    columns = [
+        _column("search", [row.contender for row in rows], right=False),
+        _column("candidates", [str(len(of[row.contender])) for row in rows]),
+        _column("seconds", [number(spent[row.contender]) for row in rows]),
+        _column("found at", [f"{row.number + 1}" for row in rows]),
+        _column("validation %", [percent(row.records[-1]["val_accuracy"]) for row in rows]),
+        _column("parameters", [f"{row.records[-1]['parameters'] or 0:,}" for row in rows]),
+        _column("chosen", [row.text for row in rows], right=False),
+    ]
+    pruned, failed = (sum(one.state == state for one in found.candidates) for state in ("pruned", "failed"))
+    notes = ["Chosen by validation figures alone: no trial of the search has read a test image. seconds: of all trials, "
+             "from data to record. All candidates: tables/search.csv."]  # fmt: skip
+    notes += [f"{pruned} candidates were given up early, {failed} failed."] * bool(pruned or failed)
+    notes += ["Below, each is trained from fresh seeds and tested once, on the split of the search: seeds differ in "
+              "initial weights and batches."]  # fmt: skip
+    return lay_out(columns, [], notes, "text", width, "tables/search.csv")
+
+
+def _seconds(candidates: Sequence[Candidate]) -> float:
+    return sum(float(record["trial_s"] or 0) for one in candidates for record in one.records)
+
+
+def _column(header: str, texts: Sequence[str], right: bool = True) -> Column:
+    return Column(header, [Cell(text) for text in texts], right=right)
