@@ -74,7 +74,8 @@ def charts(results: Results) -> Iterator[Chart]:
         history.append(Series(name, backend, x, y, [1] * len(x), style=style))
         spent = list(itertools.accumulate(one.seconds for one in tried))
         steps = _steps([(seconds, one.accuracy) for seconds, one in zip(spent, tried, strict=True) if one.complete])
-        best.append(Series(name, backend, *zip(*steps, strict=True), [1] * len(steps), style=style))
+        seconds, so_far = [at for at, _ in steps], [accuracy for _, accuracy in steps]
+        best.append(Series(name, backend, seconds, so_far, [1] * len(steps), style=style))
         shares = _importances(results, tried)
         if shares:
             importances.append(Series(name, backend, list(shares.values()), list(shares), [len(x)] * len(shares)))
