@@ -19,9 +19,11 @@ import numpy.typing as npt
 
 import backends
 from backends.base import Runtime
-from common import store
+from common import data, smaller, store
 from common.executor import WorkerDied, WorkerProcess
+from common.inputs import load_inputs
 from common.onnx_file import RAW, OnnxFile
+from common.smaller import Score
 from common.store import Run
 from common.trial import Record, runtime
 from config import Custom, Trial, UserError, source_of
@@ -31,7 +33,7 @@ ROWS = 1000
 TOLERANCE = 1e-4
 """Largest difference allowed in any logit, as a share of its image's largest where that is above 1; in probabilities
 where the framework has no logits."""
-_NAME = "model.onnx"
+_NAME, _SMALL = "model.onnx", "model.int8.onnx"
 _LIMIT_S = 600.0
 _KEY = re.compile(r"[0-9a-f]{4,64}")
 
@@ -79,6 +81,8 @@ class Exported:
     rows : images it was found on.
     inputs : (rows, *input_shape), what the network sees of them.
     network : the same model without its preprocessing, as ONNX; gone when the export ends.
+    numbers : ``float32``, or ``int8`` of what is computed in 8 bits.
+    score : how well it classifies; None where that was not asked.
     """
 
     choice: Choice
@@ -88,10 +92,16 @@ class Exported:
     rows: int
     inputs: npt.NDArray[Any]
     network: bytes
+    numbers: str = "float32"
+    score: Score | None = None
 
     @property
     def line(self) -> str:
-        """What is said of it: where it is, and how close to its framework."""
+        """What is said of it: where it is, and how close to its framework, or to what it was made of."""
+        if self.numbers != "float32" and self.score is not None:
+            lost = 100 * (self.choice.record["test_accuracy"] - self.score.accuracy)
+            return (f"{self.choice.label} in {self.numbers}: {self.path}; {len(self.network) / 1000:,.0f} kB; "
+                    f"{100 * self.score.accuracy:.2f}% of the test images right, {lost:.2f} points fewer")  # fmt: skip
         apart = f"within {self.difference:.0e} of" if self.difference else "equal to"
         return f"{self.choice.label}: {self.path}; {self.compared} of {self.rows:,} test images {apart} the framework's"
 
@@ -154,12 +164,14 @@ class Options:
     dataset : what :func:`common.data.load` takes for the trials' data, where it is not their name.
     preprocessing : whether the files take raw pixels.
     allow_code : whether a network of the user's own is built, by code that only the record names.
+    smaller : whether each network is written in 8 bits too, and both are scored.
     """
 
     data_dir: str | None = None
     dataset: str | None = None
     preprocessing: bool = True
     allow_code: bool = False
+    smaller: bool = False
 
 
 def export(choices: Sequence[Choice], options: Options) -> Iterator[Exported | tuple[Choice, Refused]]:
@@ -184,12 +196,12 @@ def export(choices: Sequence[Choice], options: Options) -> Iterator[Exported | t
         for choice in choices:
             with tempfile.TemporaryDirectory() as folder:
                 try:
-                    yield _export(choice, options, ask, Path(folder))
+                    yield from _export(choice, options, ask, Path(folder))
                 except Refused as reason:
                     yield choice, reason
 
 
-def _export(choice: Choice, options: Options, ask: _Ask, folder: Path) -> Exported:
+def _export(choice: Choice, options: Options, ask: _Ask, folder: Path) -> list[Exported]:
     from common.onnx_graph import Preprocessing, finished
 
     trial, model = _trial(choice, options), _saved_model(choice)
@@ -202,13 +214,26 @@ def _export(choice: Choice, options: Options, ask: _Ask, folder: Path) -> Export
     preprocessing = Preprocessing(steps, tuple(said["image_shape"]), dtype) if options.preprocessing else None
     metadata = _metadata(choice.record, said, options.preprocessing)
     shape, classes = tuple(said["input_shape"]), len(said["classes"])
+    networks = {_NAME: network}
+    if options.smaller:
+        dataset = data.load(options.dataset or trial.dataset, options.data_dir)
+        parts = load_inputs(trial, dataset)
+        try:
+            networks[_SMALL] = smaller.int8(network, parts.inputs["train"], trial.seed, folder)
+        except Exception as error:  # whatever ONNX Runtime raises of what it cannot compute so
+            raise Refused(f"it cannot be written in 8 bits: {str(error).splitlines()[0]}") from error
     try:
-        content, bare = (finished(network, shape, classes, metadata, first) for first in (preprocessing, None))
+        files = {name: finished(one, shape, classes, metadata, preprocessing) for name, one in networks.items()}
+        bare = {name: finished(one, shape, classes, metadata, None) for name, one in networks.items()}
     except Exception as error:  # whatever onnx raises of a graph that is none
         raise Refused(f"its network is no valid ONNX: {str(error).splitlines()[0]}") from error
-    difference, compared = _written(choice, trial, model, content, answers, metadata)
-    path, inputs = choice.directory / _NAME, answers["inputs"].astype(np.float32)
-    return Exported(choice, path, difference, compared, len(inputs), inputs, bare)
+    difference, compared = _written(choice, trial, model, files, answers, metadata)
+    inputs = answers["inputs"].astype(np.float32)
+    done = Exported(choice, choice.directory / _NAME, difference, compared, len(inputs), inputs, bare[_NAME])
+    if not options.smaller:
+        return [done]
+    small = replace(done, path=choice.directory / _SMALL, network=bare[_SMALL], numbers="int8")
+    return [replace(one, score=smaller.score(one.path, parts, dataset)) for one in (done, small)]
 
 
 def _answers(
@@ -237,7 +262,7 @@ def _written(
     choice: Choice,
     trial: Trial,
     model: Path,
-    content: bytes,
+    files: Mapping[str, bytes],
     answers: Mapping[str, npt.NDArray[Any]],
     metadata: Mapping[str, Any],
 ) -> tuple[float, str]:
@@ -246,7 +271,8 @@ def _written(
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
     try:
-        (staged / _NAME).write_bytes(content)
+        for name, content in files.items():
+            (staged / name).write_bytes(content)
         try:
             difference, compared = compare(OnnxFile(staged / _NAME), answers)
         except Exception as error:  # whatever ONNX Runtime raises of what it cannot compute

@@ -22,6 +22,7 @@ from common.layout import DASH, Cell, Column, HumanFormat, lay_out
 
 if TYPE_CHECKING:
     from common.export import Exported
+    from common.smaller import Score
 
 _ROOT = Path(__file__).resolve().parent.parent
 _LIMIT_S = 120.0
@@ -99,16 +100,29 @@ def render(rows: Sequence[Row], format: HumanFormat, width: int | None, file: st
     file : where the reader finds columns that are too wide.
     """
     from common.environment import cpu_model
+    from common.tables import percent
 
     rows = sorted(rows, key=lambda row: float(row.figures["latency_ms_p50"]))
     elsewhere = cpu_model()
     marks = ["†" if row.record["contended"] or row.record["cpu"] != elsewhere else "" for row in rows]
-    own = {name: [row.record[name] for row in rows] for name in ("latency_ms_p50", "throughput_per_s")}
+    # what is computed in 8 bits has no figures in its framework
+    own = {name: [row.record[name] if row.exported.numbers == "float32" else None for row in rows]
+           for name in ("latency_ms_p50", "throughput_per_s", "model_bytes")}  # fmt: skip
+    scores = [row.exported.score for row in rows]
     ort = {name: [row.figures[name] for row in rows] for name in rows[0].figures}
     columns = [
         _words("backend", [row.exported.choice.backend for row in rows]),
         _words("architecture", [row.record["architecture"] for row in rows]),
         _words("trial", [row.record["key"][:8] for row in rows], keep=1),
+        *(
+            [
+                _words("numbers", [row.exported.numbers for row in rows]),
+                _words("accuracy %", [percent(one.accuracy) if one else DASH for one in scores]),
+                _words("95% interval", [one.interval_text if one else DASH for one in scores], keep=20),
+            ]
+            if any(scores)
+            else []
+        ),
         _figures("ORT latency ms", ort["latency_ms_p50"], least=True),
         _figures("own latency ms", own["latency_ms_p50"], marks, least=True),
         _figures("ORT samples/s", ort["throughput_per_s"]),
@@ -116,11 +130,12 @@ def render(rows: Sequence[Row], format: HumanFormat, width: int | None, file: st
         _figures("ORT peak MB", ort["peak_memory_mb"], least=True, keep=3),
         _figures("rise MB", ort["memory_rise_mb"], least=True, keep=2),
         _figures("ONNX kB", [len(row.exported.network) / 1e3 for row in rows], least=True),
-        _figures("own kB", [row.record["model_bytes"] / 1e3 for row in rows], least=True, keep=4),
+        _figures("own kB", [size and size / 1e3 for size in own["model_bytes"]], least=True, keep=4),
     ]
     threads = sorted({row.record["threads"] for row in rows})
-    head = [f"{rows[0].record['dataset']} · threads {', '.join(map(str, threads))} · cpu · float32"]
-    return lay_out(columns, head, _notes(any(marks)), format, width, file)
+    head = [f"{rows[0].record['dataset']} · threads {', '.join(map(str, threads))} · cpu"]
+    head[0] += " · float32" * (not any(scores))
+    return lay_out(columns, head, _notes(any(marks), any(scores)), format, width, file)
 
 
 def csv(rows: Sequence[Row]) -> str:
@@ -132,9 +147,11 @@ def csv(rows: Sequence[Row]) -> str:
         {
             **{name: row.record[name] for name in ("key", "backend", "engine", "architecture", "seed", "threads")},
             **{f"ort_{name}": value for name, value in row.figures.items()},
-            **{f"own_{name}": row.record[name] for name in own},
+            **{f"own_{name}": row.record[name] if row.exported.numbers == "float32" else None for name in own},
             "onnx_bytes": len(row.exported.network),
-            "own_bytes": row.record["model_bytes"],
+            "own_bytes": row.record["model_bytes"] if row.exported.numbers == "float32" else None,
+            "numbers": row.exported.numbers,
+            **_scored(row.exported.score),
             "parameters": row.record["parameters"],
             "largest_difference": row.exported.difference,
         }
@@ -143,7 +160,15 @@ def csv(rows: Sequence[Row]) -> str:
     return pd.DataFrame(lines).to_csv(index=False)
 
 
-def _notes(marked: bool) -> list[str]:
+def _scored(score: Score | None) -> dict[str, float]:
+    if score is None:
+        return {}
+    low, high = score.interval
+    return {"val_accuracy": score.validation, "test_accuracy": score.accuracy,
+            "test_accuracy_low": low, "test_accuracy_high": high}  # fmt: skip
+
+
+def _notes(marked: bool, scored: bool) -> list[str]:
     notes = [
         "ORT: ONNX Runtime, measured now, one model after the other, each in a fresh process with as many threads as "
         "its framework had; the same network, from prepared inputs to class probabilities, as the framework is measured.",
@@ -153,6 +178,10 @@ def _notes(marked: bool) -> list[str]:
         "the model.",
         "kB: the ONNX file without preprocessing, and the file that the framework saves.",
     ]
+    if scored:
+        notes += ["int8: weights and activations of dense layers and convolutions in 8 bits, calibrated on training images. "
+                  "accuracy: of the exported file on all test images, its interval that of this one network over them "
+                  "(Wilson)."]  # fmt: skip
     return notes + ["†: measured on another processor, or beside other trials; not to be compared."] * marked
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from common.report.charts import Axis, Chart, Series
 from common.report.drawing import color, figure, plain
 from common.report.pictures import Picture
-from common.summary import backend_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,12 +64,10 @@ def charts(results: Results) -> Iterator[Chart]:
     history, best, importances = [], [], []
     styles: dict[str, int] = {}
     for name, tried in found.items():
-        backend = backend_label(tried[0].records[0]) if tried[0].records else name.partition(" ")[0]
+        backend = name.partition(" ")[0]
         style = styles[backend] = styles.get(backend, -1) + 1
-        x, y = (
-            [one.said["number"] + 1 for one in tried if one.complete],
-            [one.accuracy for one in tried if one.complete],
-        )
+        whole = [one for one in tried if one.complete]
+        x, y = [one.said["number"] + 1 for one in whole], [one.accuracy for one in whole]
         history.append(Series(name, backend, x, y, [1] * len(x), style=style))
         spent = list(itertools.accumulate(one.seconds for one in tried))
         steps = _steps([(seconds, one.accuracy) for seconds, one in zip(spent, tried, strict=True) if one.complete])
@@ -142,7 +139,7 @@ def _parallel(results: Results, found: Mapping[str, Sequence[_Tried]]) -> Figure
     accuracies = [one.accuracy for tried in whole.values() for one in tried]
     low, high = min(accuracies), max(accuracies)
     for name, tried in whole.items():
-        shade = color(backend_label(tried[0].records[0]))
+        shade = color(name.partition(" ")[0])
         strong = np.quantile([one.accuracy for one in tried], 0.9)
         for number, one in enumerate(tried):
             heights = [_height(values, one.said["parameters"][key]) for key, values in parameters.items()]
