@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     show(found.run, found.records, arguments.json, work.note)
     if not arguments.no_report:
         write_report(found.run, arguments.data_dir)
-    return 1 if failures(found.records) else 0
+    return 1 if failures(found.records) or found.without else 0
 
 
 def _parser() -> Parser:

@@ -83,6 +83,16 @@ class Found:
     finalists: Sequence[Candidate]
     records: Sequence[Record]
 
+    @property
+    def of(self) -> dict[str, list[Candidate]]:
+        """The candidates of each contender."""
+        return _by_contender(self.candidates)
+
+    @property
+    def without(self) -> list[str]:
+        """A line for each contender of which no candidate ended well."""
+        return _without(self.candidates)
+
 
 def contenders(study: Study, over: Leaves, vocabulary: Vocabulary, data_dir: str | None, defaults: Leaves) -> Plan:
     """Return the plan of a search, with a trial for each of its contenders: what the grids say, and of the space the first.
@@ -131,7 +141,7 @@ def tune(work: Plan, options: Options, vocabulary: Vocabulary, say: Callable[[st
     Raises
     ------
     UserError
-        Where no candidate of a contender ended well, or the run's directory was begun elsewhere.
+        Where no candidate ended well, or the run's directory was begun elsewhere.
     """
     search = work.study.search
     assert search is not None
@@ -141,17 +151,34 @@ def tune(work: Plan, options: Options, vocabulary: Vocabulary, say: Callable[[st
     environment = describe([*packages, "optuna"])
     run.begin(replace(work, trials=[], searched=Searched(name, {})).description(), environment, options.overwrite)
     candidates: list[Candidate] = []
-    finalists: list[Candidate] = []
     with LocalExecutor(1, options.timeout_s, sources=work.sources, data_dir=options.data_dir) as executor:
         measure = _Measure(work, run, environment, executor, say)
         for contender in work.trials:
             for candidate in _candidates(contender, search, vocabulary, measure):
                 candidates.append(candidate)
                 write_atomically(run.directory / "tables" / "search.csv", _csv(candidates))
-            finalists += best([one for one in candidates if one.contender == label(contender, search)], search)
+    finalists = [one for of in _by_contender(candidates).values() for one in best(of, search)]
+    if not finalists:
+        raise UserError("\n".join(_without(candidates)))
     final = replace(work, trials=_finals(finalists, search), searched=Searched(name, _said(search, candidates)))
     _, records = execute(final, replace(options, overwrite=False))
     return Found(run, candidates, finalists, records)
+
+
+def _by_contender(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
+    found: dict[str, list[Candidate]] = {}
+    for one in candidates:
+        found.setdefault(one.contender, []).append(one)
+    return found
+
+
+def _without(candidates: Sequence[Candidate]) -> list[str]:
+    lines = []
+    for name, of in _by_contender(candidates).items():
+        if not any(one.state == "complete" for one in of):
+            reasons = sorted({one.reason.splitlines()[-1] for one in of if one.reason})
+            lines.append(f"search: no candidate of {name} ended well: {'; '.join(reasons[:3])}")
+    return lines
 
 
 def _run_name(work: Plan, search: Search) -> str:
@@ -231,7 +258,7 @@ def _tried(
 ) -> Candidate:
     """Train a candidate rung by rung, until it is given up or has been through all epochs."""
     records: list[Record] = []
-    epochs = [rung for rung in search.rungs if rung < trial.training.epochs] + [trial.training.epochs]
+    epochs = [rung for rung in sorted(search.rungs) if rung < trial.training.epochs] + [trial.training.epochs]
     for rung in epochs:
         short = trial.model_copy(update={"training": trial.training.model_copy(update={"epochs": rung})})
         record = measure(short)
@@ -286,22 +313,16 @@ def _distribution(values: list[Scalar] | Range) -> BaseDistribution:
 def best(candidates: Sequence[Candidate], search: Search) -> list[Candidate]:
     """Return the best candidate, of several equal ones the surest (by log loss); of several objectives the unbeaten.
 
-    Raises
-    ------
-    UserError
-        Where none ended well.
+    Where none ended well, there is none.
     """
     whole = [candidate for candidate in candidates if candidate.state == "complete"]
-    if not whole:
-        reasons = sorted({candidate.reason.splitlines()[-1] for candidate in candidates if candidate.reason})
-        raise UserError(f"search: no candidate of {candidates[0].contender} ended well: {'; '.join(reasons[:3])}")
     signs = [-1 if way == "maximize" else 1 for way in directions(search)]
 
     def figures(candidate: Candidate) -> list[float]:
         last = candidate.records[-1]
         return [sign * last[objective] for sign, objective in zip(signs, search.objectives, strict=True)]
 
-    if len(search.objectives) == 1:
+    if len(search.objectives) == 1 and whole:
         return [min(whole, key=lambda one: (*figures(one), one.records[-1]["val_log_loss"]))]
     unbeaten = [one for one in whole if not any(_beats(figures(other), figures(one)) for other in whole)]
     return list({tuple(figures(one)): one for one in reversed(unbeaten)}.values())[::-1]
@@ -329,8 +350,7 @@ def _csv(candidates: Sequence[Candidate]) -> str:
 def render(found: Found, width: int | None) -> str:
     """Return a row for each candidate whose network is tested: what was spent until it was found, and its figures."""
     rows = found.finalists
-    names = list(dict.fromkeys(row.contender for row in rows))
-    of = {name: [one for one in found.candidates if one.contender == name] for name in names}
+    of = found.of
     spent = {name: _seconds(candidates) for name, candidates in of.items()}
     columns = [
         _column("search", [row.contender for row in rows], right=False),
@@ -344,6 +364,7 @@ def render(found: Found, width: int | None) -> str:
     pruned, failed = (sum(one.state == state for one in found.candidates) for state in ("pruned", "failed"))
     notes = ["Chosen by validation figures alone: no trial of the search has read a test image. seconds: of all trials, "
              "from data to record. All candidates: tables/search.csv."]  # fmt: skip
+    notes += found.without
     notes += [f"{pruned} candidates were given up early, {failed} failed."] * bool(pruned or failed)
     notes += ["Below, each is trained from fresh seeds and tested once, on the split of the search: seeds differ in "
               "initial weights and batches."]  # fmt: skip

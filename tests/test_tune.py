@@ -238,6 +238,16 @@ def test_a_combination_that_is_none_counts_and_the_search_goes_on(tmp_path: Path
     assert len(found) == 12
 
 
+def test_a_contender_that_cannot_be_is_said_and_the_others_are_tested(tmp_path: Path) -> None:
+    networks = ["ffn:1", {"name": "ffn:2", "dropout": 0.5}]
+    path = written(tmp_path, {"backend": "fake", "architecture": networks}, budget={"trials": 2}, seeds=1,
+                   space={"training": {"learning_rate": [0.1, 0.2]}})  # fmt: skip
+    outcome = tune(path, "--results", tmp_path / "results")
+    assert outcome.status == 1
+    assert "no candidate of fake ffn:2+dropout=0.5 ended well: the fake has no dropout" in outcome.out
+    assert {record["architecture"] for record in finals(tmp_path / "results")} == {"ffn:1"}
+
+
 def test_a_search_of_which_nothing_ends_well_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_FAULTS", json.dumps({"ffn:1": "exception"}))
     path = written(tmp_path, {"backend": "fake", "architecture": "ffn:1"}, budget={"trials": 2},
