@@ -389,11 +389,11 @@ def test_the_smallest_file_is_chosen_by_validation_accuracy() -> None:
 def test_in_8_bits_networks_of_mnist_lose_next_to_nothing(tmp_path: Path) -> None:
     results = trained(tmp_path, dataset="mnist", rows=20000, grids=[
         {"backend": ["sklearn", "keras", "torch"], "architecture": "ffn:128-64"},
-        {"backend": ["keras", "torch"], "architecture": "cnn"},
+        {"backend": "torch", "architecture": "cnn"},
     ], training={"epochs": 2, "batch_size": 64, "optimizer": "adam", "learning_rate": 0.001})  # fmt: skip
     exported(results, "--smaller")
     lines = rows_of(the_run(results) / "tables" / "neutral.csv", ["val_accuracy"])
-    assert len(lines) == 10
+    assert len(lines) == 8
     for large, small in zip(lines[::2], lines[1::2], strict=True):
         assert large["key"] == small["key"]
         assert float(large["test_accuracy"]) - float(small["test_accuracy"]) <= 0.003, large["architecture"]
