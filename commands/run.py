@@ -40,6 +40,8 @@ def main(argv: Sequence[str]) -> int:
     run, records = execute(work, options)
     _show(run, records, arguments.json, work.note)
     if not arguments.no_report:
+        if not options.quiet:
+            print("plots and report are being made ...", file=sys.stderr)
         _write_report(run, arguments.data_dir)
     return 1 if failures(records) else 0
 
