@@ -64,9 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = command(arguments if command is _run else arguments[1:])
         sys.stdout.flush()  # here, where a reader that has gone is no news
         return status
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("compare.py: stopped; the same command goes on where it was", file=sys.stderr)
-        return 130
+        return int(getattr(stop, "status", 130))
     except BrokenPipeError:  # the reader of our output has gone: `compare.py table RUN | head`
         _silence()
         return 0
@@ -143,6 +143,10 @@ def _run_parser() -> argparse.ArgumentParser:
     how.add_argument("--workers", type=_positive, default=1, metavar="N", help="trials side by side (marked contended)")
     how.add_argument("--batch-trials", type=_positive, default=1, metavar="N", help="train up to N networks as one")
     how.add_argument("--timeout", type=_seconds, metavar="S", help="seconds a trial may take")
+    how.add_argument("--memory-limit", type=_megabytes, metavar="MB", help="memory a trial's process may take")
+    how.add_argument(
+        "--max-time", type=_seconds, metavar="S", help="seconds the run may take; the rest is for the next"
+    )
     how.add_argument("--isolate", action="store_true", help="every trial in a process of its own")
     how.add_argument("--dry-run", action="store_true", help="print the number of trials and the time they may take")
     how.add_argument("--retry-failed", action="store_true", help="run again what failed, timed out or diverged")
@@ -188,10 +192,18 @@ def _positive(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
+    return _above_zero(text, "seconds", 600)
+
+
+def _megabytes(text: str) -> float:
+    return _above_zero(text, "megabytes", 4000)
+
+
+def _above_zero(text: str, unit: str, such_as: int) -> float:
     with suppress(ValueError):
         if 0 < float(text) < float("inf"):
             return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0; write one such as 600")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of {unit} above 0; write one such as {such_as}")
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -208,8 +220,11 @@ def _run(argv: Sequence[str]) -> int:
     from common.runner import execute, failures
 
     run, records = execute(plan, options)
-    _show(run, records, arguments.json, plan.note)
-    return 1 if failures(records) else 0
+    if records:
+        _show(run, records, arguments.json, plan.note)
+    if left := len(plan.trials) - len(records):
+        print(f"compare.py: no time was left for {left} trials; the same command goes on with them", file=sys.stderr)
+    return 1 if left or failures(records) else 0
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
@@ -239,6 +254,8 @@ def _options(arguments: argparse.Namespace) -> Options:
         data_dir=arguments.data_dir,
         workers=arguments.workers,
         timeout_s=arguments.timeout,
+        memory_limit_mb=arguments.memory_limit,
+        max_time_s=arguments.max_time,
         isolate=arguments.isolate,
         batch_trials=arguments.batch_trials,
         retry_failed=arguments.retry_failed,
