@@ -207,8 +207,10 @@ class Run:
         """Return the records of `keys`, or all, in that order; an unreadable one is set aside as ``.damaged``."""
         if keys is None:
             keys = [path.stem for path in sorted((self.directory / "trials").glob("??/*.json"))]
-        if wrong := next((key for key in keys if not _KEY.fullmatch(str(key))), None):
-            raise UserError(f"{self.directory}: {wrong!r} is no key of a trial, which has 64 hex digits")
+        keys = list(keys)
+        wrong = [key for key in keys if not isinstance(key, str) or not _KEY.fullmatch(key)]
+        if wrong:
+            raise UserError(f"{self.directory}: {wrong[0]!r} is no key of a trial, which has 64 hex digits")
         folder = str(self.directory / "trials")  # of ten thousand paths, objects take longer than the reading
         return [record for key in keys if (record := _readable(f"{folder}/{key[:2]}/{key}.json", key)) is not None]
 
