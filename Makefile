@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed-$(shell cat requirements.txt Makefile | cksum | cut -d ' ' -f 1)
 
-.PHONY: compare test test-slow coverage check bench clean
+.PHONY: compare test test-slow faults coverage check bench clean
 
 compare: $(INSTALLED)
 	$(BIN)/python compare.py
@@ -15,6 +15,10 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+# 100 runs killed at random moments and resumed; some 15 minutes on 2 cores.
+faults: $(INSTALLED)
+	SAMENET_KILLS=100 $(BIN)/python -m pytest tests/faults -q
 
 coverage: $(INSTALLED)
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report=term

@@ -121,6 +121,7 @@ def test_a_heartbeat_that_stands_still_is_a_process_gone_whatever_its_clock_says
         for beat in range(3):
             os.utime(tmp_path / "claims" / f"owner-{owner.id}", (beat, beat))
             assert [other.host for other in mine.look_round()] == ["elsewhere"]
+            assert mine.look_round(), "its clock is decades behind, and it has only just been seen"
             assert not mine.take(KEYS[0])
             time.sleep(0.3)
         time.sleep(0.4)
