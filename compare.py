@@ -223,7 +223,10 @@ def _run(argv: Sequence[str]) -> int:
     if records:
         _show(run, records, arguments.json, plan.note)
     if left := len(plan.trials) - len(records):
-        print(f"compare.py: no time was left for {left} trials; the same command goes on with them", file=sys.stderr)
+        total = len(plan.trials)
+        print(
+            f"compare.py: {left} of {total} trials are not begun; the same command goes on with them", file=sys.stderr
+        )
     return 1 if left or failures(records) else 0
 
 

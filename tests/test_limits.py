@@ -76,7 +76,8 @@ def test_the_time_of_a_run_ends_what_runs_and_leaves_the_rest_to_the_next(tmp_pa
         "ffn:1": "ok",
         "ffn:2": "timeout",
     }
-    assert "no time was left for 1 trials" in err and "fake ffn:2: timeout: the time of --max-time was over" in out
+    assert "1 of 3 trials are not begun" in err
+    assert "fake ffn:2: timeout (seed 0): the time of --max-time was over" in out
     before = {path.stem: path.stat().st_mtime_ns for path in record_paths(tmp_path / "results")}
     again = call(*command)
     assert again.status == 0 and [record["status"] for record in records(tmp_path / "results")] == ["ok"] * 3
