@@ -110,9 +110,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = command(name)(arguments)
         sys.stdout.flush()  # here, where a reader that has gone is no news
         return status
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("compare.py: stopped; the same command goes on where it was", file=sys.stderr)
-        return 130
+        return int(getattr(stop, "status", 130))
     except BrokenPipeError:  # the reader of our output has gone: `compare.py table RUN | head`
         _silence()
         return 0

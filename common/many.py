@@ -14,7 +14,7 @@ from common.data import Dataset
 from common.initial import epochs
 from common.inputs import cut, pipeline_of
 from common.measure import TrainingMeter
-from common.outcome import evaluated, kept
+from common.outcome import Unwritable, evaluated, kept
 from common.splits import Split
 from common.trial import Record, built, empty_record, failure, messages, network_of, warned
 from config import FeedForward, Trial, number_format
@@ -88,11 +88,18 @@ def run_many(trials: Sequence[Trial], backend: Backend, dataset: Dataset, direct
     Parameters
     ----------
     directories : where each trial's history, predictions and model are written; they exist.
+
+    Raises
+    ------
+    Unwritable
+        Where the disk is at fault.
     """
     records = [{**empty_record(trial), "batched": len(trials)} for trial in trials]
     with warned() as caught:
         try:
             _run(trials, backend, dataset, directories, records)
+        except Unwritable:
+            raise
         except Exception as error:
             for record in records:
                 if record["status"] is None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import math
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,13 @@ import numpy as np
 from backends.base import Array, Backend, Weights
 from common.course import scores
 from common.measure import fenced
+from common.store import cannot_write
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+
+
+class Unwritable(Exception):
+    """The folder of results takes nothing more: the trial is not to blame, and those after it would fare no better."""
 
 
 def evaluated(backend: Backend, initial: Weights, inputs: Array, labels: Array) -> tuple[dict[str, Any], Array]:
@@ -50,8 +61,13 @@ def kept(
     Parameters
     ----------
     index : the test rows in the pooled data set.
+
+    Raises
+    ------
+    Unwritable
+        Where the disk is full, read-only or not ours.
     """
-    with fenced(backend.synchronise) as clock:
+    with fenced(backend.synchronise) as clock, _writing(directory):
         layers = backend.layers()
         found = {
             "parameters": sum(math.prod(spec.shape) for spec in backend.weight_specs() if spec.trainable) or None,
@@ -66,3 +82,17 @@ def kept(
             predicted=probabilities.argmax(axis=1).astype(np.int16),
         )
     return {**found, "save_s": clock.seconds}
+
+
+@contextlib.contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    """Tell a disk's fault, which each framework's writer raises in its own way, from a trial's."""
+    try:
+        yield
+    except Exception as error:
+        for number in _DISK:
+            reason = os.strerror(number)
+            if getattr(error, "errno", None) == number or reason in str(error):
+                fault = OSError(number, reason, str(directory))
+                raise Unwritable(str(cannot_write(fault, directory))) from error
+        raise

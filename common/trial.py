@@ -21,7 +21,7 @@ from common.data import Dataset
 from common.initial import build, epochs
 from common.inputs import TrialData, load_inputs
 from common.measure import PeakMemory, TrainingMeter, fenced, inference
-from common.outcome import evaluated, kept
+from common.outcome import Unwritable, evaluated, kept
 from common.seeding import generator
 from config import FeedForward, Trial, UserError
 
@@ -86,12 +86,19 @@ def run_trial(trial: Trial, backend: Backend, dataset: Dataset, directory: Path,
     ----------
     directory : where history, predictions and model are written; it exists.
     fresh : whether this process has run no trial before, so that its peak memory is the trial's own.
+
+    Raises
+    ------
+    Unwritable
+        Where the disk is at fault.
     """
     record = empty_record(trial)
     with warned() as caught:
         try:
             _run(trial, backend, dataset, directory, fresh, record)
             record["status"] = "ok"
+        except Unwritable:
+            raise
         except Exception as error:
             record |= failure(error)
     return {**record, "warnings": messages(caught)}
