@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed-$(shell cat requirements.txt Makefile | cksum | cut -d ' ' -f 1)
 TRACKING := $(VENV)/tracking-$(shell cat requirements-tracking.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: compare test test-slow coverage check bench clean
+.PHONY: compare test test-slow faults coverage check bench clean
 
 compare: $(INSTALLED)
 	$(BIN)/python compare.py
@@ -16,6 +16,10 @@ test: $(INSTALLED) $(TRACKING)
 
 test-slow: $(INSTALLED) $(TRACKING)
 	$(BIN)/python -m pytest -m slow
+
+# 100 runs killed at random moments and resumed; some 15 minutes on 2 cores.
+faults: $(INSTALLED)
+	SAMENET_KILLS=100 $(BIN)/python -m pytest tests/faults -q
 
 coverage: $(INSTALLED) $(TRACKING)
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report=term

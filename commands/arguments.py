@@ -90,10 +90,19 @@ def positive(text: str) -> int:
 
 def seconds(text: str) -> float:
     """Read seconds above 0."""
+    return _above_zero(text, "seconds", 600)
+
+
+def megabytes(text: str) -> float:
+    """Read megabytes above 0."""
+    return _above_zero(text, "megabytes", 4000)
+
+
+def _above_zero(text: str, unit: str, such_as: int) -> float:
     with suppress(ValueError):
         if 0 < float(text) < float("inf"):
             return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0; write one such as 600")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of {unit} above 0; write one such as {such_as}")
 
 
 def port(text: str) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from commands import overview
-from commands.arguments import Parser, positive, seconds, terminal_width
+from commands.arguments import Parser, megabytes, positive, seconds, terminal_width
 from commands.settings import add_flags, given, plan
 
 # Heavy modules are imported where they are used: ``--help`` must answer at once.
@@ -38,10 +38,16 @@ def main(argv: Sequence[str]) -> int:
     from common.runner import execute, failures
 
     run, records = execute(work, options)
-    show(run, records, arguments.json, work.note)
-    if not arguments.no_report:
-        write_report(run, arguments.data_dir)
-    return 1 if failures(records) else 0
+    if records:
+        show(run, records, arguments.json, work.note)
+        if not arguments.no_report:
+            write_report(run, arguments.data_dir, options.quiet)
+    if left := len(work.trials) - len(records):
+        total = len(work.trials)
+        print(
+            f"compare.py: {left} of {total} trials are not begun; the same command goes on with them", file=sys.stderr
+        )
+    return 1 if left or failures(records) else 0
 
 
 def _parser() -> Parser:
@@ -59,6 +65,8 @@ def _parser() -> Parser:
     how.add_argument("--workers", type=positive, default=1, metavar="N", help="trials side by side (marked contended)")
     how.add_argument("--batch-trials", type=positive, default=1, metavar="N", help="train up to N networks as one")
     how.add_argument("--timeout", type=seconds, metavar="S", help="seconds a trial may take")
+    how.add_argument("--memory-limit", type=megabytes, metavar="MB", help="memory a trial's process may take")
+    how.add_argument("--max-time", type=seconds, metavar="S", help="seconds the run may take; the rest is for the next")
     how.add_argument("--isolate", action="store_true", help="every trial in a process of its own")
     how.add_argument("--dry-run", action="store_true", help="print the number of trials and the time they may take")
     how.add_argument("--track", action="append", default=[], metavar="NAME", help="tensorboard, mlflow; repeatable")
@@ -80,6 +88,8 @@ def _options(arguments: argparse.Namespace) -> Options:
         data_dir=arguments.data_dir,
         workers=arguments.workers,
         timeout_s=arguments.timeout,
+        memory_limit_mb=arguments.memory_limit,
+        max_time_s=arguments.max_time,
         isolate=arguments.isolate,
         batch_trials=arguments.batch_trials,
         retry_failed=arguments.retry_failed,
@@ -89,11 +99,13 @@ def _options(arguments: argparse.Namespace) -> Options:
     )
 
 
-def write_report(run: Run, data_dir: str | None) -> None:
+def write_report(run: Run, data_dir: str | None, quiet: bool) -> None:
     """Write a run's plots and page, and say where."""
     from common import report
     from common.results import Results
 
+    if not quiet:
+        print("plots and report are being made ...", file=sys.stderr)
     print(f"report: {report.write_report(Results(run), data_dir)}", file=sys.stderr)
 
 

@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
         print(tune.render(found, terminal_width()))
     show(found.run, found.records, arguments.json, work.note)
     if not arguments.no_report:
-        write_report(found.run, arguments.data_dir)
+        write_report(found.run, arguments.data_dir, quiet)
     return 1 if failures(found.records) or found.without else 0
 
 

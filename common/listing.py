@@ -10,6 +10,7 @@ import backends
 from backends.models import catalog
 from common import data, store, studies
 from common.environment import version
+from config import UserError
 
 
 def text(what: str, data_dir: str | None, results: Path) -> str:
@@ -65,6 +66,9 @@ def _protocols() -> list[tuple[str, str]]:
 
 
 def _run(run: store.Run) -> str:
-    study = run.study()
+    try:
+        study = run.study()
+    except UserError as error:
+        return str(error)
     done = len(run.records(study["keys"]))
     return f"{done} of {len(study['keys'])} trials; {study['question']}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +14,9 @@ from common.data import Dataset
 from common.initial import epochs
 from common.inputs import cut, pipeline_of
 from common.measure import TrainingMeter
-from common.outcome import evaluated, kept, write_predictions
+from common.outcome import Unwritable, evaluated, kept
 from common.splits import Split
-from common.trial import Record, built, empty_record, failure, messages, network_of
+from common.trial import Record, built, empty_record, failure, messages, network_of, warned
 from config import FeedForward, Trial, number_format
 
 
@@ -89,12 +88,18 @@ def run_many(trials: Sequence[Trial], backend: Backend, dataset: Dataset, direct
     Parameters
     ----------
     directories : where each trial's history, predictions and model are written; they exist.
+
+    Raises
+    ------
+    Unwritable
+        Where the disk is at fault.
     """
     records = [{**empty_record(trial), "batched": len(trials)} for trial in trials]
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warned() as caught:
         try:
             _run(trials, backend, dataset, directories, records)
+        except Unwritable:
+            raise
         except Exception as error:
             for record in records:
                 if record["status"] is None:
@@ -131,8 +136,7 @@ def _finish(member: _Member, backend: Backend, inputs: Array, labels: Array) -> 
     backend.set_weights(member.course.best or member.last)
     found, probabilities = evaluated(backend, member.initial, inputs[test], labels[test])
     history = member.course.history
-    write_predictions(member.directory, test, labels[test], probabilities)
-    sizes = kept(backend, member.directory, history)
+    sizes = kept(backend, member.directory, history, (test, labels[test], probabilities))
     member.record |= {**member.course.figures(), **found, **sizes, "status": "ok"}
 
 

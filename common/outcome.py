@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import math
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,13 @@ import numpy as np
 from backends.base import Array, Backend, Weights
 from common.course import scores
 from common.measure import fenced
+from common.store import cannot_write
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+
+
+class Unwritable(Exception):
+    """The folder of results takes nothing more: the trial is not to blame, and those after it would fare no better."""
 
 
 def evaluated(backend: Backend, initial: Weights, inputs: Array, labels: Array) -> tuple[dict[str, Any], Array]:
@@ -42,24 +53,21 @@ def _untrained(backend: Backend, initial: Weights) -> tuple[list[str], int]:
     return [spec.name for spec in same], sum(math.prod(spec.shape) for spec in same)
 
 
-def write_predictions(directory: Path, index: Array, labels: Array, probabilities: Array) -> None:
-    """Write what was predicted of each test row.
+def kept(
+    backend: Backend, directory: Path, history: dict[str, list[Any]], tested: tuple[Array, Array, Array] | None
+) -> dict[str, Any]:
+    """Write model, history and predictions to `directory`; return what the record says of the network's size.
 
     Parameters
     ----------
-    index : the test rows in the pooled data set.
+    tested : the test rows in the pooled data set, their labels and class probabilities; None in a search.
+
+    Raises
+    ------
+    Unwritable
+        Where the disk is full, read-only or not ours.
     """
-    np.savez_compressed(
-        directory / "predictions.npz",
-        index=index.astype(np.int32),
-        label=labels.astype(np.int16),
-        predicted=probabilities.argmax(axis=1).astype(np.int16),
-    )
-
-
-def kept(backend: Backend, directory: Path, history: dict[str, list[Any]]) -> dict[str, Any]:
-    """Write model and history to `directory`; return what the record says of the network's size."""
-    with fenced(backend.synchronise) as clock:
+    with fenced(backend.synchronise) as clock, _writing(directory):
         layers = backend.layers()
         found = {
             "parameters": sum(math.prod(spec.shape) for spec in backend.weight_specs() if spec.trainable) or None,
@@ -67,4 +75,26 @@ def kept(backend: Backend, directory: Path, history: dict[str, list[Any]]) -> di
             "model_bytes": backend.save(directory / "model").stat().st_size,
         }
         (directory / "history.json").write_text(json.dumps(history), encoding="utf-8")
+        if tested is not None:
+            index, labels, probabilities = tested
+            np.savez_compressed(
+                directory / "predictions.npz",
+                index=index.astype(np.int32),
+                label=labels.astype(np.int16),
+                predicted=probabilities.argmax(axis=1).astype(np.int16),
+            )
     return {**found, "save_s": clock.seconds}
+
+
+@contextlib.contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    """Tell a disk's fault, which each framework's writer raises in its own way, from a trial's."""
+    try:
+        yield
+    except Exception as error:
+        for number in _DISK:
+            reason = os.strerror(number)
+            if getattr(error, "errno", None) == number or reason in str(error):
+                fault = OSError(number, reason, str(directory))
+                raise Unwritable(str(cannot_write(fault, directory))) from error
+        raise

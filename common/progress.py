@@ -41,6 +41,22 @@ class Progress:
             self._bar.start()
         return self
 
+    def skip(self, count: int, text: str | None = None) -> None:
+        """Count trials that took this process no time: others ran them, or none can."""
+        self._done += count
+        self._first += count
+        if text is not None:
+            self.say(text)
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        if self._quiet:
+            return
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
     def advance(self, text: str) -> None:
         """Count one more finished trial, described by `text`."""
         self._done += 1

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
+import time
+from collections import Counter, deque
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import backends
 from backends.base import needs
 from common.environment import describe, in_record
-from common.executor import Job, LocalExecutor, Profiler, map_trials
+from common.executor import Executor, Job, LocalExecutor, Profiler, Terms, kill_all, map_trials
 from common.inputs import cut, input_shape
 from common.many import together
+from common.ownership import Claims, at_work
 from common.progress import Progress, line
-from common.store import SETTLED, Run
+from common.signals import ending
+from common.store import SETTLED, Run, cannot_write
 from common.studies import Plan
 from common.tracking import Tracking, check_installed
 from common.trial import Record, empty_record
-from config import Trial
+from config import Trial, UserError
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Options:
     data_dir: str | None = None
     workers: int = 1
     timeout_s: float | None = None
+    memory_limit_mb: float | None = None
+    max_time_s: float | None = None
     isolate: bool = False
     batch_trials: int = 1
     retry_failed: bool = False
@@ -42,8 +48,17 @@ def kept(plan: Plan, options: Options) -> dict[str, Record]:
     """Return the records that are there already and stay, by key."""
     if options.overwrite:
         return {}
-    found = Run(options.results / plan.run_name).records(plan.keys)
-    return {record["key"]: record for record in found if not options.retry_failed or record["status"] in SETTLED}
+    return {key: record for key, record in _found(plan, options).items() if _stays(record, options)}
+
+
+def _found(plan: Plan, options: Options) -> dict[str, Record]:
+    return {record["key"]: record for record in Run(options.results / plan.run_name).records(plan.keys)}
+
+
+def _stays(record: Record, options: Options) -> bool:
+    if record.get("unfinished"):  # --max-time was over before the trial was
+        return False
+    return not options.retry_failed or record["status"] in SETTLED
 
 
 def unfinished(plan: Plan, records: Container[str]) -> list[Trial]:
@@ -52,64 +67,168 @@ def unfinished(plan: Plan, records: Container[str]) -> list[Trial]:
 
 
 def execute(plan: Plan, options: Options) -> tuple[Run, list[Record]]:
-    """Run what is left of `plan`; what is finished is never run again.
+    """Run what is left of `plan`; what is finished is never run again, and what another process runs is left to it.
 
     Returns
     -------
-    The run, and a record for each trial.
+    The run, and a record for each trial, but for those that ``--max-time`` left no time for.
 
     Raises
     ------
     UserError
-        Where a tracker is not installed, an architecture's options make no network, or the run's directory was begun
-        on another machine or with other library versions.
+        Where a tracker is not installed, an architecture's options make no network, the run's directory was begun on
+        another machine or with other library versions, or nothing can be written there.
     """
     check_installed(options.track)
+    with ending(at_once=kill_all):
+        return _execute(plan, options)
+
+
+def _execute(plan: Plan, options: Options) -> tuple[Run, list[Record]]:
+    until = None if options.max_time_s is None else time.monotonic() + options.max_time_s
     run = Run(options.results / plan.run_name)
     names = {trial.backend for trial in plan.trials}
     packages = [package for name in names for package in backends.load(name).packages]
-    records = kept(plan, options)
+    found = {} if options.overwrite else _found(plan, options)
+    records = {key: record for key, record in found.items() if _stays(record, options)}
     todo = unfinished(plan, records)
     _check_options(plan, todo)
     environment = describe(packages)
+    begin(run, plan, environment, options)
+    try:
+        with Tracking(options.track, run, plan.trials) as tracking:
+            tracking.track(records)
+            if todo:
+                run.log(f"{len(todo)} of {len(plan.trials)} trials to run, {options.workers} at a time")
+                with (
+                    Claims(run.claims, run.clear) as claims,
+                    Progress(len(plan.trials), len(records), options.quiet) as progress,
+                ):
+                    again = {key: record for key, record in found.items() if key not in records}
+                    share = _Share(plan, run, claims, progress, tracking, environment, again)
+                    share.work(todo, executor(plan, options, until), options.batch_trials)
+                run.tidy()
+                records |= share.records
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise cannot_write(error, run.directory) from error
+    missing = [key for key in plan.keys if key not in records]
+    records |= {record["key"]: record for record in run.records(missing)}
+    return run, [records[key] for key in plan.keys if key in records]
+
+
+def begin(run: Run, plan: Plan, environment: Mapping[str, Any], options: Options) -> None:
+    """Make a run's directory, or take up the one that is there.
+
+    Raises
+    ------
+    UserError
+        See :func:`execute`; and where records are to be deleted that another process is at work on.
+    """
+    if options.overwrite and (others := at_work(run.claims)):
+        raise UserError(f"{run.directory}: process {others[0].pid} on {others[0].host} is at work on this run; end it "
+                        "before --overwrite deletes its records")  # fmt: skip
     run.begin(plan.description(), environment, options.overwrite)
-    with Tracking(options.track, run, plan.trials) as tracking:
-        tracking.track(records)
-        if todo:
-            run.log(f"{len(todo)} of {len(plan.trials)} trials to run, {options.workers} at a time")
-            with Progress(len(plan.trials), len(records), options.quiet) as progress:
-                for record in _results(plan, todo, options, run):
-                    write(run, record, environment)
-                    tracking.track([record["key"]])
-                    records[record["key"]] = record
-                    progress.advance(line(record))
-    return run, [records[key] for key in plan.keys]
 
 
-def write(run: Run, record: Record, environment: Mapping[str, Any]) -> None:
-    """Put a finished trial's record, with what it ran on, in its place, and log it."""
-    record |= in_record(environment)
-    run.write(record)
-    run.log(line(record))
+def executor(plan: Plan, options: Options, until: float | None) -> Executor:
+    """Return who runs a plan's trials.
+
+    Parameters
+    ----------
+    until : when the run is over, by ``time.monotonic``.
+    """
+    return LocalExecutor(terms(plan, options), options.workers, until)
 
 
-def unsupported(trial: Trial, reason: str) -> Record:
-    """Return the record of a trial that its backend cannot express."""
-    return {**empty_record(trial), "status": "unsupported", "error": reason, "contended": False}
+def terms(plan: Plan, options: Options) -> Terms:
+    """Return what holds for every trial of a plan."""
+    return Terms(options.timeout_s, options.memory_limit_mb, options.isolate, plan.sources, options.data_dir)
 
 
-def _results(plan: Plan, todo: Sequence[Trial], options: Options, run: Run) -> Iterator[Record]:
-    """Run `todo`, and yield a record for each as they finish."""
-    firsts = plan.first_of_configuration()
-    refused = {trial.key: reason for trial in todo if (reason := refusal(plan, trial)) is not None}
-    executor = LocalExecutor(options.workers, options.timeout_s, options.isolate, plan.sources, options.data_dir)
-    able = [trial for trial in todo if trial.key not in refused]
-    jobs = [
-        Job(trials, [run.staging(trial.key) for trial in trials], fresh=len(trials) == 1 and trials[0].key in firsts)
-        for trials in together(able, options.batch_trials, lambda name: backends.load(name).capability)
-    ]
-    cannot = (unsupported(trial, refused[trial.key]) for trial in todo if trial.key in refused)
-    return itertools.chain(cannot, map_trials(jobs, executor))
+@dataclass
+class _Share:
+    """What one process does of a run that others may be working on too.
+
+    Attributes
+    ----------
+    again : records of trials that are to be run although they have one.
+    records : what this process added, by key.
+    """
+
+    plan: Plan
+    run: Run
+    claims: Claims
+    progress: Progress
+    tracking: Tracking
+    environment: Mapping[str, Any]
+    again: Mapping[str, Record]
+    records: dict[str, Record] = field(default_factory=dict)
+
+    def work(self, todo: Sequence[Trial], executor: Executor, batch_trials: int) -> None:
+        """Run the trials that nobody else does, and record them."""
+        refused = {trial.key: reason for trial in todo if (reason := refusal(self.plan, trial)) is not None}
+        self._refuse([trial for trial in todo if trial.key in refused], refused)
+        able = [trial for trial in todo if trial.key not in refused]
+        firsts = self.plan.first_of_configuration()
+        jobs = [
+            Job(
+                trials,
+                [self.run.staging(trial.key) for trial in trials],
+                fresh=len(trials) == 1 and trials[0].key in firsts,
+            )
+            for trials in together(able, batch_trials, lambda name: backends.load(name).capability)
+        ]
+        with closing(map_trials(self._claimed(jobs), executor)) as records:  # before the claims are given back
+            for record in records:
+                if self.claims.holds(record["key"]):
+                    record["contended"] |= self.claims.accompanied(record["key"])
+                    self._write(record)
+                    self.claims.release(record["key"])
+                    self.progress.advance(line(record))
+
+    def _refuse(self, trials: Sequence[Trial], refused: Mapping[str, str]) -> None:
+        """Record trials that their backend cannot express, and say so in one line for each reason."""
+        for trial in trials:
+            self._write(unsupported(trial, refused[trial.key]))
+        for reason, count in Counter(refused.values()).items():
+            self.progress.skip(count, f"{count} unsupported: {reason}")
+
+    def _write(self, record: Record) -> None:
+        write(self.run, record, self.environment)
+        self.tracking.track([record["key"]])
+        self.records[record["key"]] = record
+
+    def _claimed(self, jobs: Sequence[Job]) -> Iterator[Job | None]:
+        """Yield jobs whose trials are now claimed; None where all that is left is being run by others."""
+        waiting, told = deque(jobs), False
+        while waiting:
+            others = self.claims.look_round()
+            for _ in range(len(waiting)):
+                job = waiting.popleft()
+                outcome = [self._claim(trial.key) for trial in job.trials]
+                if "busy" in outcome:
+                    waiting.append(job.part([one == "busy" for one in outcome]))
+                if "ours" in outcome:
+                    yield job.part([one == "ours" for one in outcome])
+            if waiting:
+                if not told:
+                    told = True
+                    who = ", ".join(f"process {other.pid} on {other.host}" for other in others) or "others"
+                    self.progress.say(f"waiting for {sum(len(job.trials) for job in waiting)} trials of {who}")
+                yield None
+
+    def _claim(self, key: str) -> str:
+        """Take a trial where it is to be had: ``ours``, ``busy`` with another process, or ``done`` by one."""
+        if not self.claims.take(key):
+            return "busy"
+        record = self.run.record(key)
+        if record is None or record.get("unfinished") or record == self.again.get(key):
+            return "ours"
+        self.claims.release(key)
+        self.progress.skip(1)
+        return "done"
 
 
 def _check_options(plan: Plan, todo: Sequence[Trial]) -> None:
@@ -133,6 +252,18 @@ def refusal(plan: Plan, trial: Trial) -> str | None:
     """Return why a trial's backend cannot express it, or None; no framework is imported for the answer."""
     capability = backends.load(trial.backend).capability
     return capability.reason_against(needs(trial, plan.datasets[trial.dataset].n_classes))
+
+
+def unsupported(trial: Trial, reason: str) -> Record:
+    """Return the record of a trial that its backend cannot express."""
+    return {**empty_record(trial), "status": "unsupported", "error": reason, "contended": False}
+
+
+def write(run: Run, record: Record, environment: Mapping[str, Any]) -> None:
+    """Put a finished trial's record, with what it ran on, in its place, and log it."""
+    record |= in_record(environment)
+    run.write(record)
+    run.log(line(record))
 
 
 def failures(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

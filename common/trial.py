@@ -6,7 +6,8 @@ import json
 import math
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from common.data import Dataset
 from common.initial import build, epochs
 from common.inputs import TrialData, load_inputs
 from common.measure import PeakMemory, TrainingMeter, fenced, inference
-from common.outcome import evaluated, kept, write_predictions
+from common.outcome import Unwritable, evaluated, kept
 from common.seeding import generator
 from config import FeedForward, Trial, UserError
 
@@ -85,13 +86,19 @@ def run_trial(trial: Trial, backend: Backend, dataset: Dataset, directory: Path,
     ----------
     directory : where history, predictions and model are written; it exists.
     fresh : whether this process has run no trial before, so that its peak memory is the trial's own.
+
+    Raises
+    ------
+    Unwritable
+        Where the disk is at fault.
     """
     record = empty_record(trial)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warned() as caught:
         try:
             _run(trial, backend, dataset, directory, fresh, record)
             record["status"] = "ok"
+        except Unwritable:
+            raise
         except Exception as error:
             record |= failure(error)
     return {**record, "warnings": messages(caught)}
@@ -106,6 +113,16 @@ def failure(error: Exception) -> Record:
     if isinstance(error, MemoryError):
         return {"status": "out_of_memory", "error": f"MemoryError: {error}"}
     return {"status": "failed", "error": "".join(traceback.format_exception(error))}
+
+
+@contextmanager
+def warned() -> Iterator[list[warnings.WarningMessage]]:
+    """Collect what a person who trains is warned of; deprecations are for those who write libraries."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for kind in (DeprecationWarning, PendingDeprecationWarning):
+            warnings.simplefilter("ignore", kind)
+        yield caught
 
 
 def messages(caught: Sequence[warnings.WarningMessage]) -> list[str]:
@@ -150,11 +167,11 @@ def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fres
     training.run(trial, prepared, dataset.images)
     joules, method = training.meter.energy()
     record |= {**course.figures(), "cpu_s": training.meter.cpu_s, "energy_j": joules, "energy_method": method}
-    record["evaluate_s"] = training.evaluate_s
+    record["evaluate_s"], tested = training.evaluate_s, None
     if trial.scored_on is None:
         found, probabilities = evaluated(backend, initial, data.inputs["test"], data.labels["test"])
         record |= {**found, "evaluate_s": training.evaluate_s + found["evaluate_s"]}
-        write_predictions(directory, data.indices.test, data.labels["test"], probabilities)
+        tested = data.indices.test, data.labels["test"], probabilities
     with fenced(backend.synchronise) as clock:
         record |= inference(backend.predict_proba, data.inputs[trial.scored_on or "test"], backend.synchronise)
     record["evaluate_s"] += clock.seconds
@@ -163,7 +180,7 @@ def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fres
         record |= {"idle_memory_mb": memory.idle_mb, "peak_memory_mb": peak, "memory_method": memory.method}
         record["memory_rise_mb"] = peak - memory.idle_mb
     record["device_memory_mb"] = backend.device_memory_mb()
-    record |= kept(backend, directory, course.history)
+    record |= kept(backend, directory, course.history, tested)
 
 
 def built(trial: Trial, backend: Backend, network: Network, record: Record) -> Weights:

@@ -7,7 +7,9 @@ search that was killed is asked the same questions again, and goes on where it w
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -23,11 +25,13 @@ from optuna.trial import TrialState
 import backends
 from common import studies
 from common.environment import describe
-from common.executor import Job, LocalExecutor, map_trials
+from common.executor import Job, Processes, kill_all
 from common.layout import Cell, Column, lay_out
+from common.ownership import Claims
 from common.progress import line
-from common.runner import Options, execute, refusal, unsupported, write
-from common.store import Run, table, write_atomically
+from common.runner import Options, begin, execute, refusal, terms, unsupported, write
+from common.signals import ending
+from common.store import Run, cannot_write, table, write_atomically
 from common.studies import Leaves, Plan, Searched
 from common.tables import number, percent, to_csv
 from common.trial import Record
@@ -149,14 +153,23 @@ def tune(work: Plan, options: Options, vocabulary: Vocabulary, say: Callable[[st
     run = Run(options.results / name)
     packages = [package for trial in work.trials for package in backends.load(trial.backend).packages]
     environment = describe([*packages, "optuna"])
-    run.begin(replace(work, trials=[], searched=Searched(name, {})).description(), environment, options.overwrite)
+    begin(run, replace(work, trials=[], searched=Searched(name, {})), environment, options)
     candidates: list[Candidate] = []
-    with LocalExecutor(1, options.timeout_s, sources=work.sources, data_dir=options.data_dir) as executor:
-        measure = _Measure(work, run, environment, executor, say)
-        for contender in work.trials:
-            for candidate in _candidates(contender, search, vocabulary, measure):
-                candidates.append(candidate)
-                write_atomically(run.directory / "tables" / "search.csv", _csv(candidates))
+    try:
+        with (
+            ending(at_once=kill_all),
+            closing(Processes(terms(work, options))) as processes,
+            Claims(run.claims, run.clear) as claims,
+        ):
+            measure = _Measure(work, run, environment, processes, claims, say)
+            for contender in work.trials:
+                for candidate in _candidates(contender, search, vocabulary, measure):
+                    candidates.append(candidate)
+                    write_atomically(run.directory / "tables" / "search.csv", _csv(candidates))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise cannot_write(error, run.directory) from error
     finalists = [one for of in _by_contender(candidates).values() for one in best(of, search)]
     if not finalists:
         raise UserError("\n".join(_without(candidates)))
@@ -211,19 +224,26 @@ class _Measure:
     work: Plan
     run: Run
     environment: Mapping[str, Any]
-    executor: LocalExecutor
+    processes: Processes
+    claims: Claims
     say: Callable[[str], None]
 
     def __call__(self, trial: Trial) -> Record:
         key = trial.key
-        for record in self.run.records([key]):
+        if (record := self.run.record(key)) is not None:
             return record
+        others = self.claims.look_round()
+        if not self.claims.take(key):
+            raise UserError(f"{self.run.directory}: process {others[0].pid if others else '?'} is at work on this search; "
+                            "the same command goes on when it has ended")  # fmt: skip
         reason = refusal(self.work, trial)
         if reason is None:
-            (record,) = map_trials([Job([trial], [self.run.staging(key)])], self.executor)
+            (record,) = self.processes.run(Job([trial], [self.run.staging(key)]), math.inf)
+            record["contended"] = self.claims.accompanied(key)
         else:
             record = unsupported(trial, reason)
         write(self.run, record, self.environment)
+        self.claims.release(key)
         self.say(line(record))
         return record
 

@@ -54,7 +54,7 @@ def main() -> None:
         elif "onnx" in request:
             _send(replies, _onnx(backend, request["onnx"]))
         else:
-            _send(replies, {"records": [{**record, **said} for record in _run(backend, request, fresh)]})
+            _send(replies, _answer(backend, request, fresh, said))
             gc.collect()  # while the parent writes the record; a network's garbage is large
             fresh = False
 
@@ -70,6 +70,15 @@ def _started(place: str, settings: dict[str, Any]) -> tuple[Any, float]:
     start = time.perf_counter()
     backend.start()
     return backend, time.perf_counter() - start
+
+
+def _answer(backend: Any, request: dict[str, Any], fresh: bool, said: dict[str, Any]) -> dict[str, Any]:
+    from common.outcome import Unwritable
+
+    try:
+        return {"records": [{**record, **said} for record in _run(backend, request, fresh)]}
+    except Unwritable as error:
+        return {"unwritable": str(error)}
 
 
 def _run(backend: Any, request: dict[str, Any], fresh: bool) -> list[dict[str, Any]]:
@@ -193,10 +202,10 @@ def _send(replies: TextIO, message: dict[str, Any]) -> None:
 
 
 def _end_with_parent(parent: int) -> None:
-    """End this process when the one that started it is gone, even killed: nobody would read the result."""
+    """End this process and all it started when its parent is gone, even killed: nobody would read the result."""
     while os.getppid() == parent:
         time.sleep(_PARENT_CHECK_S)
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -95,6 +95,16 @@ def workers_of_this_process() -> list[psutil.Process]:
     return [child for child in psutil.Process().children(recursive=True) if _is_worker(child)]
 
 
+def marked(mark: str) -> list[psutil.Process]:
+    """Return all processes with `mark` in their environment that have not ended."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("FAKE_MARK") == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
 def workers_marked(mark: str) -> list[psutil.Process]:
     """Return the worker processes with `mark` in their environment, whoever their parent is by now."""
     found = []

@@ -11,6 +11,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -22,6 +24,8 @@ import backends
 from backends.base import Array, Backend, Capability, Epoch, Layer, Network, Weights, WeightSpec
 
 FAULTS = "FAKE_FAULTS"
+LEDGER = "FAKE_LEDGER"
+"""Names a file that gets a line for each network built: the architecture's label, and a number for the seed."""
 
 
 class FakeBackend(Backend):
@@ -29,7 +33,7 @@ class FakeBackend(Backend):
 
     Faults: ``crash``, ``words`` (prints, then crashes), ``sigkill``, ``sigsegv``, ``hang``, ``nan``, ``exception``,
     ``memory`` (MemoryError), ``allocate:MB`` (held while training), ``sleep:S`` (in each epoch), ``predict:S`` (in each
-    prediction).
+    prediction), ``child`` (leaves a process of its own behind, then hangs).
     """
 
     packages = ("numpy",)
@@ -53,6 +57,9 @@ class FakeBackend(Backend):
         self.amount = float(amount or 0)
         self.network = network
         self.features = math.prod(network.input_shape)
+        if ledger := os.environ.get(LEDGER):
+            with Path(ledger).open("a") as file:
+                file.write(f"{network.architecture.label} {network.seed}\n")
         self.set_weights({spec.name: np.zeros(spec.shape) for spec in self.weight_specs()})
 
     def weight_specs(self) -> list[WeightSpec]:
@@ -93,7 +100,9 @@ class FakeBackend(Backend):
             os._exit(3)
         if self.fault in ("sigkill", "sigsegv"):
             os.kill(os.getpid(), signal.Signals[self.fault.upper()])
-        if self.fault == "hang":
+        if self.fault == "child":
+            subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)", "common.worker"])
+        if self.fault in ("hang", "child"):
             time.sleep(1e6)
         if self.fault == "exception":
             raise RuntimeError("the fake broke")

@@ -22,7 +22,7 @@ import pytest
 
 import backends
 from common import studies
-from common.executor import Job, LocalExecutor, _Lane
+from common.executor import Job, LocalExecutor, Terms, _Lane
 from tests.command import ROOT, call, record_paths, records, started, study, the_run
 from tests.fake_backend import FAULTS, registered
 
@@ -377,7 +377,7 @@ def test_no_trial_begins_before_the_one_before_is_dealt_with(tmp_path: Path) -> 
         plan = studies.plan(studies.read(str(path)), {}, backends.vocabulary(), None, {"threads": [1]})
         folders = [tmp_path / str(trial.seed) for trial in plan.trials]
         jobs = [Job([trial], [folder]) for trial, folder in zip(plan.trials, folders, strict=True)]
-        finished = LocalExecutor().run(jobs)
+        finished = LocalExecutor(Terms()).run(iter(jobs))
         assert next(finished)["seed"] == 0
         time.sleep(1)  # far longer than its lane needs to begin the next, were it free to
         assert [folder.exists() for folder in folders] == [True, False, False]
