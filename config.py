@@ -375,7 +375,8 @@ class Trial(Spec):
     precision : of weights, inputs and arithmetic; ``bfloat16`` computes products and convolutions in it, and keeps the
         rest in float32 (automatic mixed precision).
     data_sha256 : hash of the decoded data, filled in by the harness.
-    split_seed : the seed that cuts the data where that is not `seed`: then seeds share their rows.
+    split_seed : the seed that cuts the data where that is not `seed`, so that seeds share their rows; filled in by the
+        harness, of a search and its test.
     scored_on : ``validation`` for a trial of a search: its test rows are never read; filled in by the harness.
     """
 

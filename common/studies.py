@@ -164,8 +164,9 @@ def plan(study: Study, over: Leaves, vocabulary: Vocabulary, data_dir: str | Non
     if study.search is not None:
         raise UserError(f"study: {study.name} is a search; run it with compare.py tune {study.name}")
     found = trials(study, over, vocabulary, defaults)
-    if any(trial.scored_on for trial in found):
-        raise UserError("scored_on: is set by compare.py tune alone; leave it out")
+    for name in ("split_seed", "scored_on"):
+        if any(getattr(trial, name) is not None for trial in found):
+            raise UserError(f"{name}: is set by compare.py tune alone; leave it out")
     unknown = [name for name in study.optional_datasets if name not in SOURCES]
     if unknown:
         raise UserError(f"optional_datasets: {unknown[0]!r} is none of {', '.join(SOURCES)}")

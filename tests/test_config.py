@@ -261,6 +261,8 @@ CHANGES: list[dict[str, Any]] = [
     {"train_share": "official"},
     {"rows": 1000},
     {"seed": 1},
+    {"split_seed": 1},
+    {"scored_on": "validation"},
     {"features": {"scaling": "standard"}},
     {"features": {"input_size": 4}},
     {"features": {"pca": 8}},

@@ -305,9 +305,10 @@ def test_a_study_is_run_and_a_search_is_tuned(tmp_path: Path) -> None:
     outcome = tune(written(tmp_path, {"protocol": ["matched", "native"]}), "--results", tmp_path / "results")
     assert outcome.status == 2
     assert "there are 2 contenders fake; of a study with a search" in outcome.err
-    outcome = tune(written(tmp_path, {"scored_on": "validation"}), "--results", tmp_path / "results")
-    assert outcome.status == 2
-    assert "scored_on: is set by compare.py tune alone" in outcome.err
+    for name, value in (("scored_on", "validation"), ("split_seed", 1)):
+        outcome = tune(written(tmp_path, {name: value}), "--results", tmp_path / "results")
+        assert outcome.status == 2
+        assert f"{name}: is set by compare.py tune alone" in outcome.err
     assert not (tmp_path / "results").exists()
 
 
