@@ -35,11 +35,12 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 
 # About an hour on 2 cores, which must have nothing else to do.
-bench: $(INSTALLED)
+bench: $(INSTALLED) $(SCALE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks.loops
 	$(BIN)/python -m benchmarks.harness
 	$(BIN)/python -m benchmarks.many
+	$(BIN)/python -m benchmarks.scaling
 
 # The mark's name holds what is installed: a changed requirements.txt installs again, a second call does not.
 $(INSTALLED):
