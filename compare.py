@@ -46,6 +46,7 @@ def run_study(
     results: str | Path = "results",
     data_dir: str | None = None,
     workers: int = 1,
+    track: Sequence[str] = (),
     quiet: bool = False,
     **over: Any,
 ) -> Results:
@@ -56,6 +57,7 @@ def run_study(
     study : a shipped study's name, the path of a study file, or what would stand in one.
     results : the folder of runs. The same call again trains nothing that is finished.
     workers : trials side by side; their times are marked contended.
+    track : trackers that hear of every trial, ``tensorboard`` or ``mlflow``.
     quiet : no progress on standard error.
     **over : what replaces the study's values, named as the command line's flags: ``backend``, ``engine``, ``arch``,
         ``split``, ``seeds`` (a number), ``epochs``, ``batch_size``, ``optimizer``, ``learning_rate``, ``dataset``,
@@ -70,7 +72,7 @@ def run_study(
     from common.runner import Options, execute
 
     work = settings.plan(study, over, data_dir, workers, allow_code="arch" in over or not isinstance(study, str))
-    run, _ = execute(work, Options(Path(results), data_dir, workers, quiet=quiet))
+    run, _ = execute(work, Options(Path(results), data_dir, workers, track=track, quiet=quiet))
     return Results(run)
 
 

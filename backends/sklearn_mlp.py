@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backends import custom
+from backends import custom, denormals
 from backends.base import (
     Array,
     Backend,
@@ -89,12 +89,14 @@ class SklearnBackend(Backend):
         from threadpoolctl import threadpool_limits
 
         self.put_back.callback(threadpool_limits(self.runtime.threads).restore_original_limits)
+        # as the tuned loops of the others do, see design notes
+        self._flushes = not self.runtime.idiomatic and denormals.flush(self.put_back)
 
     def settings(self) -> dict[str, Any]:
         from threadpoolctl import threadpool_info
 
         threads = max((pool["num_threads"] for pool in threadpool_info()), default=None)
-        return {"threads": threads, "device": "cpu", "denormals": "kept"}
+        return {"threads": threads, "device": "cpu", "denormals": "flushed" if self._flushes else "kept"}
 
     _model: Any
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from commands.arguments import Parser
@@ -18,5 +19,6 @@ def main(argv: Sequence[str]) -> int:
     from common import report, store
     from common.results import Results
 
+    print("plots and report are being made ...", file=sys.stderr)
     print(report.rebuild(Results(store.Run.find(arguments.run, arguments.results)), arguments.data_dir))
     return 0

@@ -50,6 +50,8 @@ def main(argv: Sequence[str]) -> int:
     if records:
         _show(run, records, arguments.json, work.note)
         if not arguments.no_report:
+            if not options.quiet:
+                print("plots and report are being made ...", file=sys.stderr)
             _write_report(run, arguments.data_dir)
     if left := len(work.trials) - len(records):
         total = len(work.trials)

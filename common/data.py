@@ -57,6 +57,11 @@ class Dataset:
     sha256: str
     note: str | None = None
 
+    def __repr__(self) -> str:
+        height, width, channels = self.image_shape
+        size = f"{height} x {width}" + f" x {channels}" * (channels > 1)
+        return f"<{self.name}: {len(self.labels):,} images of {size} pixels, {self.n_classes} classes>"
+
     @property
     def n_classes(self) -> int:
         """Number of classes."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from common.inputs import cut, pipeline_of
 from common.measure import TrainingMeter
 from common.outcome import Unwritable, evaluated, kept
 from common.splits import Split
-from common.trial import Record, built, empty_record, failure, messages, network_of
+from common.trial import Record, built, empty_record, failure, messages, network_of, warned
 from config import FeedForward, Trial, number_format
 
 
@@ -96,8 +95,7 @@ def run_many(trials: Sequence[Trial], backend: Backend, dataset: Dataset, direct
         Where the disk is at fault.
     """
     records = [{**empty_record(trial), "batched": len(trials)} for trial in trials]
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warned() as caught:
         try:
             _run(trials, backend, dataset, directories, records)
         except Unwritable:

@@ -14,11 +14,13 @@ from common.summary import (
     METRICS,
     SAME_TEST,
     SPEC_FIELDS,
+    STEADY,
     at_chance,
     backend_label,
     complete,
     configuration,
     natural,
+    unsteady,
 )
 from config import UserError, nearest
 
@@ -107,7 +109,7 @@ def _rank_group(group: pd.DataFrame, weights: Mapping[str, float]) -> pd.DataFra
         del used[name]
         notes.append(f"{name} left out: not measured")
     notes.insert(0, "weights " + ", ".join(f"{name} {weight:g}" for name, weight in used.items()))
-    chance = group.assign(chance=at_chance(group))
+    chance = group.assign(chance=at_chance(group), unsteady=unsteady(group))
     reasons = pd.Series(
         ["; ".join(_unranked(row, used)) for row in chance.to_dict("records")], group.index, dtype="object"
     )
@@ -130,8 +132,11 @@ def _rank_group(group: pd.DataFrame, weights: Mapping[str, float]) -> pd.DataFra
 def _unranked(row: Mapping[Any, Any], used: Mapping[str, float]) -> list[str]:
     """Return why a row cannot be compared under these weights."""
     reasons = ["stayed at chance"] if row["chance"] else []
-    if row["contended"] and any(METRICS[name].timed for name in used):
-        reasons.append("timed while other trials ran")
+    if any(METRICS[name].timed for name in used):
+        if row["contended"]:
+            reasons.append("timed while other trials ran")
+        elif row["unsteady"]:
+            reasons.append(f"the same work took one seed more than {STEADY:g} times as long as another")
     missing = [name for name in used if not np.isfinite(row[METRICS[name].column])]
     if missing:
         reasons.append(f"no figure for {', '.join(missing)}")

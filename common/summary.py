@@ -64,6 +64,8 @@ ENVIRONMENT = ["cpu", "blas", "commit", "versions", "differs"]
 """What a trial ran on; ``versions`` is JSON text, library to version."""
 
 RECORD_FIELDS = ["key", *SPEC_FIELDS, "seed", *MEASURED, *ENVIRONMENT]
+STEADY = 2.0
+"""How far apart the times of seeds may lie before they are compared with nothing."""
 BETWEEN = " | "
 """Stands between the values of an environment that changed from seed to seed."""
 
@@ -112,7 +114,8 @@ def summarize(records: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         :data:`SPEC_FIELDS`; ``status``, ``n`` (seeds that ended well), ``n_failed`` and ``failures`` (in words); scores
         and ``epochs`` as ``_mean`` and ``_sd``, for ``test_accuracy`` with the 95% interval ``_low`` and ``_high``;
-        times as medians over ``n_timed`` seeds; ``energy_j`` as a mean; memory and sizes; :data:`ENVIRONMENT`;
+        times and ``energy_j`` as medians over ``n_timed`` seeds, and ``epoch_s_spread``, the slowest seed's seconds an
+        epoch over the fastest's; memory and sizes; :data:`ENVIRONMENT`;
         ``against_best`` and ``against_best_p`` (see :func:`common.best.against_best`, on test accuracy); ``twin``,
         and what attention is ``worth`` over it with its interval, ``_low`` and ``_high`` (see
         :func:`common.twins.worth`). Null where nothing was measured.
@@ -187,6 +190,11 @@ def at_chance(summary: pd.DataFrame) -> pd.Series[bool]:
     return (summary["test_accuracy_mean"] < 1.5 / summary["n_classes"]).fillna(False)
 
 
+def unsteady(summary: pd.DataFrame) -> pd.Series[bool]:
+    """Whether a row's times say little: equal work took one seed more than :data:`STEADY` times as long as another."""
+    return (summary["epoch_s_spread"] > STEADY).fillna(False)
+
+
 def configuration(row: Mapping[Any, Any], fields: Sequence[str] = tuple(SPEC_FIELDS)) -> tuple[Hashable, ...]:
     """Return what identifies a row's configuration, as a value that can be looked up (null as None)."""
     return tuple(None if pd.isna(row[name]) else row[name] for name in fields)
@@ -255,9 +263,10 @@ def _timings(ok: pd.DataFrame, of: pd.Series[int]) -> list[Any]:
         grouped["contended"].first().astype("object"),
         grouped.size().rename("n_timed"),
         grouped[TIMES].median(),
+        (grouped["epoch_s"].max() / grouped["epoch_s"].min()).rename("epoch_s_spread"),
         # of seeds some of which never got there, the others' median would flatter
         grouped[CONVERGENCE].median().where(grouped[CONVERGENCE].count().eq(grouped.size(), axis=0)),
-        energy["energy_j"].mean(),
+        energy["energy_j"].median(),
         methods.astype("object"),
     ]
 

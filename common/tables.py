@@ -19,12 +19,14 @@ from common.store import write_atomically
 from common.summary import (
     METRICS,
     SAME_TEST,
+    STEADY,
     at_chance,
     backend_label,
     complete,
     error_line,
     in_order,
     summarize,
+    unsteady,
 )
 
 
@@ -58,6 +60,7 @@ FIGURES = [
     Figure("log loss", "test_log_loss_mean", "{:.4f}".format, 50, "test_log_loss"),
     Figure("epochs", "epochs_mean", "{:.1f}".format, 45),
     Figure("fit s", "fit_s", number, 85, "fit_s"),
+    Figure("first step s", "first_step_s", number, 35, "first_step_s"),
     Figure("s to 98%", "fit_s_to_98", number, 25, "fit_s_to_98"),
     Figure("epochs to 98%", "epochs_to_98", number, 20, "epochs_to_98"),
     Figure("epoch s", "epoch_s", number, 55, "epoch_s"),
@@ -166,7 +169,7 @@ def to_csv(table: pd.DataFrame) -> str:
 
 
 def _figures(rows: pd.DataFrame) -> list[Column]:
-    columns, found = [], dict(zip(rows.index, rows.to_dict("records"), strict=True))
+    columns, found = [], dict(zip(rows.index, rows.assign(unsteady=unsteady(rows)).to_dict("records"), strict=True))
     for figure in FIGURES:
         ran_to_the_end = figure.column == "epochs_mean" and (rows["epochs_mean"] == rows["max_epochs"]).all()
         if rows[figure.column].notna().any() and not ran_to_the_end:
@@ -191,8 +194,8 @@ def _cells(rows: Mapping[Any, Mapping[Any, Any]], figure: Figure, best: set[Any]
             remark = _against_mark(row) if tested and at not in best else ""
         elif figure.column == "test_accuracy_low":
             text = f"[{text}, {percent(row['test_accuracy_high'])}]"
-        elif figure.metric and METRICS[figure.metric].timed and row["contended"]:
-            remark = "†"
+        elif figure.metric and METRICS[figure.metric].timed:
+            remark = "†" if row["contended"] else "~" if row["unsteady"] else ""
         if figure.column == "energy_j" and not _measured(row):
             text = f"≈{text}"
         cells.append(Cell(text, at in best, remark))
@@ -213,14 +216,14 @@ def _measured(row: Mapping[Any, Any]) -> bool:
 def _best(rows: pd.DataFrame, figure: Figure) -> set[Any]:
     """Return the rows that are best in a column, among those with the same test sets and figures of the same kind.
 
-    A network at chance is no candidate, nor is a time taken while others ran. Equal as shown is equal.
+    A network at chance is no candidate, nor is a time taken while others ran, or unsteady. Equal as shown is equal.
     """
     if figure.metric is None:
         return set()
     metric = METRICS[figure.metric]
     rows = rows[~at_chance(rows) & rows[figure.column].notna()]
     if metric.timed:
-        rows = rows[~rows["contended"].eq(True)]
+        rows = rows[~rows["contended"].eq(True) & ~unsteady(rows)]
     best: set[Any] = set()
     for _, group in rows.groupby(SAME_TEST, dropna=False, sort=False):
         mixed = (
@@ -245,7 +248,7 @@ def notes(rows: pd.DataFrame) -> list[str]:
     among = " among rows with the same data and split" if groups > 1 else ""
     said = [
         f"best in its column{among} is marked; {DASH} not measured; "
-        "n seeds: scores are means (± sd) over them, times medians.",
+        "n seeds: scores are means (± sd) over them, times and energy medians.",
         *_against_notes(rows),
         *_seeds_notes(rows),
         *_native_notes(rows),
@@ -261,6 +264,11 @@ def notes(rows: pd.DataFrame) -> list[str]:
             "† timed while other trials ran, longer than alone, or as a share of a program that trained several; compared "
             "with nothing."
         )
+    if unsteady(rows).any():
+        said.append(f"~ the same work took one seed more than {STEADY:g} times as long as another (a busy machine?); "
+                     "compared with nothing.")  # fmt: skip
+    if rows["first_step_s"].notna().any():
+        said.append("first step s: one batch beforehand, with all that is traced or compiled at it; no part of fit s.")
     if rows["peak_memory_mb"].notna().any():
         said.append("peak MB: of the whole process, frameworks included, measured once, in the fresh process of a "
                      "configuration's first seed.")  # fmt: skip

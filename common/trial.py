@@ -6,7 +6,8 @@ import json
 import math
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,7 @@ def run_trial(trial: Trial, backend: Backend, dataset: Dataset, directory: Path,
         Where the disk is at fault.
     """
     record = empty_record(trial)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warned() as caught:
         try:
             _run(trial, backend, dataset, directory, fresh, record)
             record["status"] = "ok"
@@ -79,6 +79,16 @@ def failure(error: Exception) -> Record:
     if isinstance(error, MemoryError):
         return {"status": "out_of_memory", "error": f"MemoryError: {error}"}
     return {"status": "failed", "error": "".join(traceback.format_exception(error))}
+
+
+@contextmanager
+def warned() -> Iterator[list[warnings.WarningMessage]]:
+    """Collect what a person who trains is warned of; deprecations are for those who write libraries."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for kind in (DeprecationWarning, PendingDeprecationWarning):
+            warnings.simplefilter("ignore", kind)
+        yield caught
 
 
 def messages(caught: Sequence[warnings.WarningMessage]) -> list[str]:

@@ -145,6 +145,10 @@ def test_gzip_is_told_by_content_not_by_name(tmp_path: Path, no_network: None) -
     assert load("fashion_mnist", tmp_path / "b").sha256 == plain.sha256
 
 
+def test_a_notebook_shows_a_set_in_a_line() -> None:
+    assert repr(load("digits")) == "<digits: 1,797 images of 8 x 8 pixels, 10 classes>"
+
+
 def test_hash_depends_on_content(tmp_path: Path, no_network: None) -> None:
     labels = np.arange(30) % 10
     first = load("fashion_mnist", fashion_on_disk(tmp_path / "a").parent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from backends.base import Array, Backend, Runtime
 from common import data, measure
 from common.course import scores
 from common.measure import WATTS_PER_CPU_SECOND, PeakMemory, TrainingMeter, fenced, inference
-from common.trial import run_trial
+from common.trial import messages, run_trial, warned
 from config import Trial
 from tests.command import call, records, study
 from tests.fake_backend import FAULTS, FakeBackend
@@ -421,3 +422,10 @@ def test_test_scores_are_those_of_the_restored_weights(tmp_path: Path) -> None:
         zeros = (saved["label"] == 0).mean()
     best = zeros * 0.2 - (1 - zeros) * math.log((1 - math.exp(-0.2)) / 9)
     assert record["test_log_loss"] == pytest.approx(best)
+
+
+def test_deprecations_are_kept_from_those_who_train() -> None:
+    with warned() as caught:
+        warnings.warn("of an old interface", DeprecationWarning, stacklevel=1)
+        warnings.warn("of the data", UserWarning, stacklevel=1)
+    assert messages(caught) == ["UserWarning: of the data"]

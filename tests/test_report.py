@@ -20,6 +20,7 @@ import compare
 from common import studies
 from common.naming import row_names
 from common.report import details, drawing, gallery
+from common.report.answer import paragraph
 from common.report.overview import pareto
 from common.results import Results
 from common.store import Run
@@ -293,6 +294,20 @@ def test_names_of_any_kind_stay_text(tmp_path: Path) -> None:
 
 
 # From Python
+
+
+def test_the_answer_says_who_was_still_learning(results: Results, tmp_path: Path) -> None:
+    copy = tmp_path / results.run.name
+    shutil.copytree(results.run.directory, copy)
+    trained = [record for record in results.records if record["status"] == "ok"]
+    for record in trained:
+        (Run(copy).artefacts(record["key"]) / "history.json").write_text('{"val_accuracy": [0.9, 0.901]}')
+    assert "still gained" not in paragraph(Results(Run(copy)))
+    best = max(trained, key=lambda record: record["test_accuracy"])
+    (Run(copy).artefacts(best["key"]) / "history.json").write_text('{"val_accuracy": [0.6, 0.9]}')
+    assert re.search(
+        r"1 of \d+ networks .* gained more than 0.2 points .* most .*\(15.05\)", paragraph(Results(Run(copy)))
+    )
 
 
 def test_a_run_is_found_again_by_name(results: Results) -> None:

@@ -31,7 +31,18 @@ from tests.command import (
 )
 from tests.fake_backend import FAULTS
 
-CHANGING = [*TIMES, *MEMORY, "energy_j", "startup_s", "data_s", "save_s", "trial_s", "cpu_s", "settings"]
+CHANGING = [
+    *TIMES,
+    "epoch_s_spread",
+    *MEMORY,
+    "energy_j",
+    "startup_s",
+    "data_s",
+    "save_s",
+    "trial_s",
+    "cpu_s",
+    "settings",
+]
 """Columns that two runs of the same trials do not share."""
 
 

@@ -113,6 +113,25 @@ def test_contended_times_never_mix_with_exclusive_ones() -> None:
     assert "† timed while other trials ran" in text
 
 
+def test_times_that_a_busy_machine_scattered_are_compared_with_nothing() -> None:
+    busy = [trial(seed=seed, fit_s=fit, epoch_s=fit / 50) for seed, fit in enumerate([10.0, 11.0, 25.0])]
+    calm = [
+        trial(architecture="ffn:8", seed=seed, fit_s=fit, epoch_s=fit / 50)
+        for seed, fit in enumerate([20.0, 21.0, 30.0])
+    ]
+    early = [
+        trial(architecture="ffn:9", seed=seed, fit_s=fit, epoch_s=0.6) for seed, fit in enumerate([21.0, 22.0, 70.0])
+    ]
+    summary = summarize(frame(*busy, *calm, *early))
+    assert [round(spread, 6) for spread in summary["epoch_s_spread"]] == [1.5, 1.0, 2.5]
+    text = render(summary, "text")
+    assert "11.0~" in row_of(text, "ffn:64 ") and "11.0*" not in text
+    assert "21.0*" in row_of(text, "ffn:8 ") and "22.0 " in row_of(text, "ffn:9 ")  # fewer epochs are less work
+    assert "~ the same work took one seed more than 2 times as long as another" in text
+    ranking = rank(summary, {"fit_s": 1.0}).set_index("architecture")
+    assert "more than 2 times as long" in ranking.loc["ffn:64", "reason"] and pd.isna(ranking.loc["ffn:8", "reason"])
+
+
 def test_measured_energy_counts_where_there_is_any_and_is_not_compared_with_estimates() -> None:
     records = frame(
         trial(seed=0, energy_j=100.0, energy_method="measured: RAPL"),

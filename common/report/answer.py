@@ -11,7 +11,7 @@ from common import twins
 from common.naming import row_names, split_text
 from common.report.choice import main_test
 from common.stats import CLAIM_SEEDS, least_difference
-from common.summary import at_chance
+from common.summary import STEADY, at_chance, configuration, unsteady
 from common.tables import number, percent
 
 if TYPE_CHECKING:
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 NEAR = 0.005
 """Half a point: how much accuracy the cheaper networks named may lose where no test says which are as good."""
+
+
+RISING = 0.002
+"""Mean gain of the last epoch by which a network is said to be still learning; less is lost in an epoch's noise."""
 
 
 def paragraph(results: Results) -> str:
@@ -30,7 +34,15 @@ def paragraph(results: Results) -> str:
     group = main_test(rows)
     names, all_names = (dict(zip(some.index, row_names(some), strict=True)) for some in (group, rows))
     elsewhere = _elsewhere(rows.drop(group.index), all_names)
-    return " ".join([*_sentences(group, names), *twins.notes(group), *elsewhere, *_left(results)])
+    return " ".join(
+        [
+            *_sentences(group, names),
+            *twins.notes(group),
+            *elsewhere,
+            *_rising(results, rows, all_names),
+            *_left(results),
+        ]
+    )
 
 
 def _sentences(group: pd.DataFrame, names: Mapping[Any, str]) -> Iterator[str]:
@@ -84,11 +96,17 @@ def _as_good(group: pd.DataFrame, best: Any) -> list[Any] | None:
 def _cost(best: pd.Series[Any]) -> Iterator[str]:
     parts = []
     if not pd.isna(best["fit_s"]):
-        parts.append(f"{number(float(best['fit_s']))} s of training" + " beside other trials" * bool(best["contended"]))
+        parts.append(f"{number(float(best['fit_s']))} s of training" + _reserve(best))
     if not pd.isna(best["parameters"]):
         parts.append(f"{int(best['parameters']):,} parameters")
     if parts:
         yield f"It cost {_listed(parts)}."
+
+
+def _reserve(row: pd.Series[Any]) -> str:
+    if row["contended"]:
+        return " beside other trials"
+    return " (times that vary widely from seed to seed)" if row["epoch_s_spread"] > STEADY else ""
 
 
 def _undecided(best: pd.Series[Any], rest: pd.DataFrame, names: Mapping[Any, str]) -> str:
@@ -109,7 +127,7 @@ def _undecided(best: pd.Series[Any], rest: pd.DataFrame, names: Mapping[Any, str
 def _cheaper(near: pd.DataFrame, at: Any, names: Mapping[Any, str], among: str) -> Iterator[str]:
     """Name the fastest to train and the smallest among those that are about as good."""
     found = []
-    timed = near["fit_s"][~near["contended"].eq(True)].dropna()
+    timed = near["fit_s"][~near["contended"].eq(True) & ~unsteady(near)].dropna()
     if at in timed.index and timed.idxmin() != at:
         fast, slow = number(float(timed.min())), number(float(timed[at]))
         found.append(f"{names[timed.idxmin()]} trains fastest, in {fast} s where the best takes {slow} s")
@@ -132,6 +150,25 @@ def _elsewhere(others: pd.DataFrame, names: Mapping[Any, str]) -> Iterator[str]:
         f"there is {percent(row['test_accuracy_mean'])}%, of {names[others.index[place]]}, on {row['dataset']} "
         f"({split_text(row)})."
     )
+
+
+def _rising(results: Results, rows: pd.DataFrame, names: Mapping[Any, str]) -> Iterator[str]:
+    """Say which networks were still learning when their epochs were over; a falling learning rate ends that by itself."""
+    gains: dict[Any, float] = {}
+    for at, row in rows[rows["schedule"] == "constant"].iterrows():
+        curves = [results.history(one["key"]).get("val_accuracy", []) for one in
+                  results.by_configuration[configuration(row.to_dict())]]  # fmt: skip
+        last = [curve[-2:] for curve in curves if len(curve) == row["max_epochs"] > 1]
+        if last:
+            gains[at] = sum((after or 0) - (before or 0) for before, after in last) / len(last)
+    rising = {at: gain for at, gain in gains.items() if gain > RISING}
+    if rising:
+        most = max(rising, key=rising.__getitem__)
+        yield (
+            f"{len(rising)} of {len(gains)} networks with a constant learning rate still gained more than {100 * RISING:g} "
+            f"points of validation accuracy in their last epoch, most {names[most]} ({100 * rising[most]:.2f}): with more "
+            "epochs the order may be another."
+        )
 
 
 def _left(results: Results) -> Iterator[str]:

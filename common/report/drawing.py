@@ -154,11 +154,17 @@ def _dots(axes: Axes, chart: Chart, one: Series, place: int, names: list[str]) -
 
 def save(drawn: Figure, stem: Path) -> bytes:
     """Write a figure as ``stem.png``, whose bytes are returned, and ``stem.svg``; equal records give equal bytes."""
-    with matplotlib.rc_context({"svg.hashsalt": "samenet", "svg.fonttype": "none"}):
-        write_atomically(stem.with_suffix(".svg"), _file(drawn, format="svg", metadata={"Date": None}))
     content = png(drawn)
     write_atomically(stem.with_suffix(".png"), content)
+    drawn.set_layout_engine("none")  # what was laid out stays so: a second time takes as long as the drawing
+    with matplotlib.rc_context({"svg.hashsalt": "samenet", "svg.fonttype": "none"}):
+        write_atomically(stem.with_suffix(".svg"), _file(drawn, format="svg", metadata={"Date": None}))
     return content
+
+
+def save_chart(chart: Chart, stem: Path) -> None:
+    """Draw a chart and write it, see :func:`save`."""
+    save(draw(chart), stem)
 
 
 def png(drawn: Figure) -> bytes:

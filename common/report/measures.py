@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from common.summary import METRICS, backend_label
+from common.summary import METRICS, STEADY, backend_label, unsteady
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ COSTS = (
     FIT,
     Measure("latency_ms_p50", "latency of one sample (ms)"),
     Measure("peak_memory_mb", "peak memory of the process (MB)", how="first seed"),
-    Measure("energy_j", "energy of training (J)", how="mean"),
+    Measure("energy_j", "energy of training (J)"),
 )
 LEVELS = tuple(
     Measure(column, label)
@@ -65,13 +65,14 @@ def values(rows: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     """Return a measure's ``value``, ``low``, ``high`` and ``n`` of each row, in the label's unit.
 
     Times of trials that ran beside others stand beside exclusive ones nowhere: where rows have both, the former are
-    null. So with estimated energy where other rows have measured.
+    null. So are unsteady ones (see :func:`common.summary.unsteady`). So with estimated energy where other rows have measured.
     """
     value = rows[measure.column] * measure.factor
     if measure.timed:
         busy = rows["contended"].eq(True)
         if not busy.all():
             value = value.mask(busy)
+        value = value.mask(unsteady(rows))
     if measure.column == "energy_j":
         measured = rows["energy_method"].astype("string").str.startswith("measured").fillna(False)
         if measured.any():
@@ -99,6 +100,10 @@ def remarks(rows: pd.DataFrame, measure: Measure) -> str:
             said.append("taken while other trials ran")
         elif busy.any():
             said.append("rows timed while other trials ran are left out")
+        if unsteady(there).any():
+            said.append(
+                f"rows whose seeds took more than {STEADY:g} times as long as one another for the same are left out"
+            )
     if measure.column == "energy_j":
         said += sorted({str(method) for method in there["energy_method"].dropna()})
     return "; ".join(said)

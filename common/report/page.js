@@ -134,13 +134,19 @@ function trace(chart, one, place) {
     x: one.x.map((value) => typeof value === "string" ? plain(value) : value),
     y: one.y.map((value) => typeof value === "string" ? plain(value) : value),
     [chart.kind === "dots" ? "error_x" : "error_y"]: ends,
-    text: names.map((name, at) => `${name}<br>n = ${one.n[at]}`),
-    hovertemplate: "%{text}<br>%{x}, %{y}<extra></extra>",
+    text: names.map((name, at) => [name, figure(chart.x, one.x[at]), figure(chart.y, one.y[at]), interval(one, at), `n = ${one.n[at]}`]
+      .filter(Boolean).join("<br>")),
+    hovertemplate: "%{text}<extra></extra>",
     line: { color: report.colors[one.backend], dash: report.dashes[one.style % report.dashes.length], width: 1.5 + 1.5 * wider },
     marker: { color: report.colors[one.backend], size: chart.kind === "points" ? 8 + 4 * wider : 8,
       symbol: chart.kind === "points" && one.backend !== "published" ? `${symbol}-open` : symbol, line: { width: 2 } },
   };
 }
+
+// Every tick of a logarithmic axis says its whole number: plotly would write 2 for 200.
+const scale = (axis) => axis.log ? { type: "log", tickformat: ",~f" } : {};
+const figure = (axis, value) => plain(axis.label ? `${axis.label}: ${rounded(value)}` : value);
+const interval = (one, at) => one.low && one.low[at] !== null ? `${rounded(one.low[at])} to ${rounded(one.high[at])}` : "";
 
 function layout(chart, height) {
   const [text, line] = [colorOf("--text"), colorOf("--line")];
@@ -148,8 +154,8 @@ function layout(chart, height) {
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: text, size: 14 }, height,
     margin: { l: 60, r: 20, t: 20, b: 60 }, hovermode: "closest", legend: { orientation: "h", y: -0.2 },
-    xaxis: { ...axis, title: { text: plain(chart.x.label) }, type: chart.x.log ? "log" : undefined },
-    yaxis: { ...axis, title: { text: plain(chart.y.label) }, type: chart.y.log ? "log" : undefined,
+    xaxis: { ...axis, title: { text: plain(chart.x.label) }, ...scale(chart.x) },
+    yaxis: { ...axis, title: { text: plain(chart.y.label) }, ...scale(chart.y),
       autorange: chart.kind === "dots" ? "reversed" : true },
   };
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 from common import data
@@ -43,14 +45,16 @@ def write_report(results: Results, data_dir: str | None) -> Path:
     from common.report.page import page
 
     plots = results.run.directory / "plots"
-    for chart in results.charts.values():
-        drawing.save(drawing.draw(chart), plots / chart.name)
     shown, missing = [], []
-    for picture in _pictures(results, data_dir):
-        if isinstance(picture, Missing):
-            missing.append(picture.reason)
-            continue
-        shown.append((picture.title, picture.caption, drawing.save(picture.draw(), plots / picture.name)))
+    with ProcessPoolExecutor(1, get_context("spawn")) as another:  # half of the drawing is done on another core
+        saved = [another.submit(drawing.save_chart, chart, plots / chart.name) for chart in results.charts.values()]
+        for picture in _pictures(results, data_dir):
+            if isinstance(picture, Missing):
+                missing.append(picture.reason)
+                continue
+            shown.append((picture.title, picture.caption, drawing.save(picture.draw(), plots / picture.name)))
+        for one in saved:
+            one.result()
     path = results.run.directory / "report.html"
     write_atomically(path, page(results, shown, missing))
     return path
@@ -70,8 +74,10 @@ def _pictures(results: Results, data_dir: str | None) -> Iterator[Picture | Miss
         yield Missing(f"Pictures of images and of trained networks are left out: {error}")
         yield from pictures(results, chosen, None)
         return
-    yield from pictures(results, chosen, dataset)
-    yield from networks(results, chosen, dataset, data_dir)
+    with ThreadPoolExecutor(1) as thread:  # while pictures are drawn here, models are opened in other processes
+        opened = thread.submit(lambda: list(networks(results, chosen, dataset, data_dir)))
+        yield from pictures(results, chosen, dataset)
+        yield from opened.result()
 
 
 def _dataset(record: Mapping[str, Any], data_dir: str | None) -> Dataset:
