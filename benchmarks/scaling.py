@@ -23,7 +23,7 @@ from common.store import Run, to_json, write_atomically
 ROOT = Path(__file__).resolve().parent.parent
 BUSY = {"architecture": "ffn:256-128", "training": {"epochs": 10, "batch_size": 32}}
 """Real trials that keep one core busy for several seconds."""
-TINY = {"architecture": "ffn:1", "rows": 100, "training": {"epochs": 1, "batch_size": 100}}
+TINY = {"architecture": "ffn:1", "rows": 300, "training": {"epochs": 1, "batch_size": 100}}
 """Trials that take next to nothing, so that what remains is what dispatching them costs."""
 KEPT = {"backend": ["sklearn", "torch"], "architecture": "ffn:128-64", "training": {"epochs": 10}}
 """Trials whose files are measured."""
