@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -140,8 +141,9 @@ def test_a_scheduler_that_dies_ends_the_run_in_one_line_and_local_processes_fini
     assert before.items() <= after.items() and len(after) == 6
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_the_end_of_a_run_ends_its_trials_on_the_cluster(
-    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
 ) -> None:
     monkeypatch.setenv(FAULTS, json.dumps({"ffn:1": "hang"}))
     cluster.worker()
@@ -156,9 +158,9 @@ def test_the_end_of_a_run_ends_its_trials_on_the_cluster(
     while not trials():
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.1)
-    process.terminate()
+    process.send_signal(number)
     process.communicate(timeout=5)
-    assert process.returncode == 143
+    assert process.returncode == status
     deadline = time.monotonic() + 10
     while trials():
         assert time.monotonic() < deadline, "its trial goes on"
