@@ -695,12 +695,17 @@ def _products(grid: Mapping[str, list[Any]], vocabulary: Vocabulary) -> Iterator
         yield fields
 
 
+_FIELD = re.compile(r"[a-z0-9_]+")
+
+
 def explain(error: ValidationError, model: type[Spec]) -> list[str]:
     """Turn pydantic's errors into one line a field: dotted path, value found, what is allowed, nearest spelling."""
     messages: dict[tuple[str, str], list[str]] = {}
     for item in error.errors():
         # a union's members ("constrained-float", "FeedForward") stand in the path, and are no fields
-        names = [str(part) for part in item["loc"] if re.fullmatch(r"[a-z0-9_]+", str(part))]
+        unknown = item["loc"][-1:] if item["type"] == "extra_forbidden" else ()  # written as the user likes
+        inner = item["loc"][: len(item["loc"]) - len(unknown)]
+        names = [str(part) for part in (*filter(_FIELD.fullmatch, map(str, inner)), *unknown)]
         found, message = "", item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             known = _fields(model, names[:-1])

@@ -26,7 +26,8 @@ class Parser(argparse.ArgumentParser):
         hint = "."
         if message.startswith("unrecognized arguments: "):
             known = [*self._option_string_actions, *COMMANDS]
-            hint = nearest(message.split()[2].partition("=")[0], known)
+            first = message.removeprefix("unrecognized arguments: ").partition(" ")[0]
+            hint = nearest(first.partition("=")[0], known)
         elif choices := re.fullmatch(r".*invalid choice: '(.*)' \(choose from (.*)\)", message):
             hint = nearest(choices[1], re.findall(r"'([^']+)'", choices[2]))
         raise UserError(f"{message}{hint} See {self.prog} --help")

@@ -11,6 +11,8 @@ from commands import overview
 from commands.arguments import Parser, megabytes, positive, seconds, terminal_width
 from commands.settings import add_flags, given, plan
 
+EXECUTORS = ("local", "dask", "slurm")
+
 # Heavy modules are imported where they are used: ``--help`` must answer at once.
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str]) -> int:
     """Run what is left of a study and return the exit status."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.scheduler is not None and arguments.executor != "dask":
+        parser.error("--scheduler is of a Dask cluster; give --executor dask with it")
     over = given(arguments)
     # what stands on the command line was given by the user; --arch replaces all that a study names
     allow_code = arguments.allow_code or arguments.arch is not None
@@ -34,6 +39,10 @@ def main(argv: Sequence[str]) -> int:
         from common.estimate import summary
 
         print(summary(work, options))
+        if options.executor == "slurm":
+            from common.runner import batch_script
+
+            print(batch_script(work, options))
         return 0
     from common.runner import execute, failures
 
@@ -63,6 +72,8 @@ def _parser() -> Parser:
     add_flags(study)
     how = parser.add_argument_group("how it is run")
     how.add_argument("--workers", type=positive, default=1, metavar="N", help="trials side by side (marked contended)")
+    how.add_argument("--executor", choices=EXECUTORS, default="local", help="where trials run: " + ", ".join(EXECUTORS))
+    how.add_argument("--scheduler", metavar="ADDRESS", help="of a running Dask cluster (default: one is started here)")
     how.add_argument("--batch-trials", type=positive, default=1, metavar="N", help="train up to N networks as one")
     how.add_argument("--timeout", type=seconds, metavar="S", help="seconds a trial may take")
     how.add_argument("--memory-limit", type=megabytes, metavar="MB", help="memory a trial's process may take")
@@ -87,6 +98,8 @@ def _options(arguments: argparse.Namespace) -> Options:
         results=arguments.results,
         data_dir=arguments.data_dir,
         workers=arguments.workers,
+        executor=arguments.executor,
+        scheduler=arguments.scheduler,
         timeout_s=arguments.timeout,
         memory_limit_mb=arguments.memory_limit,
         max_time_s=arguments.max_time,

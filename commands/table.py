@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from commands.arguments import Parser, terminal_width
 
@@ -14,6 +15,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_format()
     parser.add_argument("--rank", metavar="WEIGHTS", help="such as test_accuracy=0.4,fit_s=0.2,parameters=0.4")
     parser.add_argument("--compare", metavar="A:B", help="two backends or architectures, such as sklearn:keras/jax")
+    parser.add_argument(
+        "--parquet", type=Path, metavar="FILE", help="write all trials, a row each, to one file instead"
+    )
     arguments = parser.parse_args(argv)
     from common import ranking, store, summary, tables
 
@@ -21,6 +25,11 @@ def main(argv: Sequence[str]) -> int:
         parser.error("--rank and --compare are two reports; give one of them")
     weights = ranking.parse_weights(arguments.rank) if arguments.rank is not None else None
     run = store.Run.find(arguments.run, arguments.results)
+    if arguments.parquet is not None:
+        from common.parquet import write_parquet
+
+        print(f"{write_parquet(run, arguments.parquet):,} trials: {arguments.parquet}")
+        return 0
     records, width = store.load(run), terminal_width()
     if arguments.compare is not None:
         from common import pairs, verdicts

@@ -270,6 +270,8 @@ class Terms:
     isolate : give every trial a process of its own.
     sources : where workers find each data set: a name and what :func:`common.data.load` takes for it.
     data_dir : the folder of data sets.
+    environment : what another machine must have in common with this one, ``fixed`` of
+        :func:`common.environment.describe`.
     """
 
     timeout_s: float | None = None
@@ -277,6 +279,7 @@ class Terms:
     isolate: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
     data_dir: str | None = None
+    environment: Mapping[str, Any] = field(default_factory=dict)
 
 
 class JobRunner(Protocol):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,21 +66,25 @@ def _arrays(path: Path) -> tuple[Array, Array]:
                 found = ", ".join(archive.files) or "nothing"
                 raise UserError(f"{path}: expected arrays X and y, found {found}")
             return _field(path, archive, "X"), _field(path, archive, "y")
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
+    except UserError:
+        raise
+    except Exception as error:  # NumPy and zipfile answer damage with a dozen kinds of them
+        raise UserError(f"{path}: cannot be read ({error}): replace it by an intact .npz file") from error
 
 
 def _field(path: Path, archive: Any, field: str) -> Array:
     try:
         array: Array = archive[field]
-    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
+    except MemoryError as error:
+        raise UserError(f"{path}: {field} does not fit into memory ({error})") from error
+    except Exception as error:
         if "allow_pickle" in str(error):
             raise UserError(
                 f"{path}: {field} holds Python objects: convert it with numpy to numbers or text"
             ) from error
         raise UserError(f"{path}: {field} is damaged ({error})") from error
-    except MemoryError as error:
-        raise UserError(f"{path}: {field} does not fit into memory ({error})") from error
+    if array.ndim == 0:
+        raise UserError(f"{path}: {field} is a single value, expected one for each image")
     if array.size == 0:
         raise UserError(f"{path}: {field} is empty (shape {array.shape})")
     return array

@@ -12,6 +12,7 @@ from typing import Any
 
 import backends
 from backends.base import needs
+from common import optional
 from common.environment import describe, in_record
 from common.executor import Executor, Job, LocalExecutor, Profiler, Terms, kill_all, map_trials
 from common.inputs import cut, input_shape
@@ -25,6 +26,9 @@ from common.tracking import Tracking, check_installed
 from common.trial import Record, empty_record
 from config import Trial, UserError
 
+EXECUTORS = {"local": (), "dask": ("distributed",), "slurm": ("submitit",)}
+"""Where trials can be run, and what each of them imports."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -33,6 +37,8 @@ class Options:
     results: Path
     data_dir: str | None = None
     workers: int = 1
+    executor: str = "local"
+    scheduler: str | None = None
     timeout_s: float | None = None
     memory_limit_mb: float | None = None
     max_time_s: float | None = None
@@ -76,10 +82,11 @@ def execute(plan: Plan, options: Options) -> tuple[Run, list[Record]]:
     Raises
     ------
     UserError
-        Where a tracker is not installed, an architecture's options make no network, the run's directory was begun on
+        Where a tracker or what a cluster needs is not installed, an architecture's options make no network, the run's directory was begun on
         another machine or with other library versions, or nothing can be written there.
     """
     check_installed(options.track)
+    optional.check_installed(f"executor: {options.executor}", EXECUTORS[options.executor], "requirements-scale.txt")
     with ending(at_once=kill_all):
         return _execute(plan, options)
 
@@ -106,7 +113,7 @@ def _execute(plan: Plan, options: Options) -> tuple[Run, list[Record]]:
                 ):
                     again = {key: record for key, record in found.items() if key not in records}
                     share = _Share(plan, run, claims, progress, tracking, environment, again)
-                    share.work(todo, executor(plan, options, until), options.batch_trials)
+                    share.work(todo, executor(plan, options, environment, until), options.batch_trials)
                 run.tidy()
                 records |= share.records
     except BrokenPipeError:
@@ -132,19 +139,49 @@ def begin(run: Run, plan: Plan, environment: Mapping[str, Any], options: Options
     run.begin(plan.description(), environment, options.overwrite)
 
 
-def executor(plan: Plan, options: Options, until: float | None) -> Executor:
+def executor(plan: Plan, options: Options, environment: Mapping[str, Any], until: float | None) -> Executor:
     """Return who runs a plan's trials.
 
     Parameters
     ----------
+    environment : what :func:`common.environment.describe` returned.
     until : when the run is over, by ``time.monotonic``.
     """
-    return LocalExecutor(terms(plan, options), options.workers, until)
+    holding = terms(plan, options, environment)
+    if options.executor == "dask":
+        from common.dask_cluster import DaskExecutor
+
+        return DaskExecutor(holding, options.workers, options.scheduler, until)
+    if options.executor == "slurm":
+        from common.slurm import SlurmExecutor
+
+        return SlurmExecutor(holding, options.workers, until)
+    return LocalExecutor(holding, options.workers, until)
 
 
-def terms(plan: Plan, options: Options) -> Terms:
-    """Return what holds for every trial of a plan."""
-    return Terms(options.timeout_s, options.memory_limit_mb, options.isolate, plan.sources, options.data_dir)
+def terms(plan: Plan, options: Options, environment: Mapping[str, Any]) -> Terms:
+    """Return what holds for every trial of a plan, see :func:`executor`."""
+    limits = options.timeout_s, options.memory_limit_mb, options.isolate
+    return Terms(*limits, plan.sources, options.data_dir, environment["fixed"])
+
+
+def batch_script(plan: Plan, options: Options) -> str:
+    """Return what SLURM would be given for what is left of a plan."""
+    optional.check_installed("executor: slurm", EXECUTORS["slurm"], "requirements-scale.txt")
+    from common.slurm import script
+
+    todo = unfinished(plan, kept(plan, options))
+    able = [trial for trial in todo if refusal(plan, trial) is None]
+    jobs = _jobs(plan, able, Run(options.results / plan.run_name), options.batch_trials)
+    return script(Terms(options.timeout_s, options.memory_limit_mb), jobs, options.workers) if jobs else ""
+
+
+def _jobs(plan: Plan, trials: Sequence[Trial], run: Run, batch_trials: int) -> list[Job]:
+    firsts = plan.first_of_configuration()
+    return [
+        Job(part, [run.staging(trial.key) for trial in part], fresh=len(part) == 1 and part[0].key in firsts)
+        for part in together(trials, batch_trials, lambda name: backends.load(name).capability)
+    ]
 
 
 @dataclass
@@ -171,15 +208,7 @@ class _Share:
         refused = {trial.key: reason for trial in todo if (reason := refusal(self.plan, trial)) is not None}
         self._refuse([trial for trial in todo if trial.key in refused], refused)
         able = [trial for trial in todo if trial.key not in refused]
-        firsts = self.plan.first_of_configuration()
-        jobs = [
-            Job(
-                trials,
-                [self.run.staging(trial.key) for trial in trials],
-                fresh=len(trials) == 1 and trials[0].key in firsts,
-            )
-            for trials in together(able, batch_trials, lambda name: backends.load(name).capability)
-        ]
+        jobs = _jobs(self.plan, able, self.run, batch_trials)
         with closing(map_trials(self._claimed(jobs), executor)) as records:  # before the claims are given back
             for record in records:
                 if self.claims.holds(record["key"]):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
 
+from common.fields import mistake
 from config import UserError, nearest
 
 if TYPE_CHECKING:
@@ -257,14 +258,15 @@ class Run:
 def _readable(path: str, key: str) -> dict[str, Any] | None:
     try:
         record: dict[str, Any] = from_json(_content(path))  # half the time of json.loads
-        if record["key"] == key and isinstance(record["status"], str):
+        reason = mistake(record)
+        if reason is None and record["key"] == key:
             return record
-        reason = "it is not this trial's"
+        reason = reason or "it is not this trial's"
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError as error:
         raise UserError(f"results: {path} cannot be read ({error.strerror}); its owner can allow it") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
     aside = Path(path).with_suffix(".damaged")
     try:

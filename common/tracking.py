@@ -7,12 +7,13 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
+from common import optional
+from common.fields import FIGURES
 from common.store import Run
-from common.trial import FIGURES, Record
+from common.trial import Record
 from config import Trial, UserError, nearest
 
 if TYPE_CHECKING:
@@ -104,11 +105,7 @@ def check_installed(names: Iterable[str]) -> None:
     for name in names:
         if name not in MODULES:
             raise UserError(f"track: {name!r} is not known{nearest(name, MODULES)} Known: {', '.join(MODULES)}")
-        if missing := [module for module in MODULES[name] if find_spec(module) is None]:
-            raise UserError(
-                f"track: {name} needs {' and '.join(missing)}, not installed here; "
-                "type python -m pip install -r requirements-tracking.txt"
-            )
+        optional.check_installed(f"track: {name}", MODULES[name], "requirements-tracking.txt")
 
 
 class Tracking:

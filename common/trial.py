@@ -16,8 +16,9 @@ import numpy as np
 
 from backends.base import Array, Backend, Diverged, Epoch, Network, Runtime, Unsupported, Weights
 from common.augmentation import augmented
-from common.course import LEVELS, Course, validated
+from common.course import Course, validated
 from common.data import Dataset
+from common.fields import FIGURES
 from common.initial import build, epochs
 from common.inputs import TrialData, load_inputs
 from common.measure import PeakMemory, TrainingMeter, fenced, inference
@@ -42,41 +43,6 @@ def empty_record(trial: Trial) -> Record:
         "warnings": [],
         "spec": json.loads(trial.canonical()),
     }
-
-
-FIGURES = (
-    *(
-        "status",
-        "error",
-        "contended",
-        "batched",
-        "n_train",
-        "n_val",
-        "n_test",
-        "n_classes",
-        "parameters",
-        "flops_per_sample",
-    ),
-    *("test_accuracy", "test_precision_macro", "test_recall_macro", "test_f1_macro", "test_log_loss"),
-    *("val_accuracy", "val_log_loss", "train_loss", "epochs", "best_epoch"),
-    *("startup_s", "import_s", "data_s", "build_s", "first_step_s", "fit_s", "epoch_s", "evaluate_s", "save_s"),
-    *(f"{name}_to_{level}" for level in LEVELS for name in ("epochs", "fit_s")),
-    *("trial_s", "harness_s", "latency_ms_p50", "latency_ms_p95", "throughput_per_s", "model_bytes"),
-    *("idle_memory_mb", "peak_memory_mb", "memory_rise_mb", "memory_method", "device_memory_mb", "cpu_s"),
-    *(
-        "untrained",
-        "untrained_parameters",
-        "energy_j",
-        "energy_method",
-        "differs",
-        "settings",
-        "cpu",
-        "blas",
-        "versions",
-        "commit",
-    ),
-)
-"""The measured columns of a record, in the order of ``tables/trials.csv``; units are in the names."""
 
 
 def run_trial(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fresh: bool) -> Record:

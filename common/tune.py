@@ -158,7 +158,7 @@ def tune(work: Plan, options: Options, vocabulary: Vocabulary, say: Callable[[st
     try:
         with (
             ending(at_once=kill_all),
-            closing(Processes(terms(work, options))) as processes,
+            closing(Processes(terms(work, options, environment))) as processes,
             Claims(run.claims, run.clear) as claims,
         ):
             measure = _Measure(work, run, environment, processes, claims, say)

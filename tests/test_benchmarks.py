@@ -46,3 +46,12 @@ def test_commands_on_stores_are_timed(tmp_path: Path) -> None:
     printed, found = run("benchmarks.harness", *flags, "--output", tmp_path / "harness.json")
     assert set(found["stores"]) == {"10", "20"}  # type: ignore[call-overload]
     assert "share %" in printed
+
+
+@pytest.mark.slow
+def test_workers_are_timed_and_files_are_measured(tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="needs requirements-scale.txt")
+    flags = ("--dataset", "digits", "--trials", 2, "--tiny", 2, "--rounds", 1, "--exported", 10)
+    printed, found = run("benchmarks.scaling", *flags, "--output", tmp_path / "scaling.json")
+    assert found["sizes"]["sklearn"]["inodes"] == 5  # type: ignore[index]
+    assert "10 trials: records" in printed and "Dask, 2 workers" in printed

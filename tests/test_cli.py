@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.command import ROOT, call, study, the_run
+from tests.command import ROOT, call, record_paths, study, the_run
 
 HEAVY = ("numpy", "pydantic", "pandas", "sklearn", "torch", "tensorflow", "keras", "jax")
 
@@ -494,3 +494,19 @@ def test_optional_data_sets_that_are_not_on_disk_are_left_out(tmp_path: Path) ->
     path.write_text(json.dumps({"question": "?", "base": base, "optional_datasets": ["cifar"]}))
     refused = call("--study", path, *flags[2:])
     assert refused.status == 2 and "optional_datasets: 'cifar' is none of" in refused.err
+
+
+def test_what_no_record_says_is_damage(tmp_path: Path) -> None:
+    path, results = study(tmp_path, architecture=["ffn:1", "ffn:2"]), tmp_path / "results"
+    assert call("--study", path, "--results", results).status == 0
+    for record, changed in zip(record_paths(results), ({"architecture": 7}, {"fit_s": "long"}), strict=True):
+        fields = json.loads(record.read_text(encoding="utf-8"))
+        record.write_text(json.dumps({**fields, **changed}), encoding="utf-8")
+    outcome = call("table", the_run(results))
+    assert outcome.status == 0 and "architecture is 7" in outcome.err and "fit_s is 'long'" in outcome.err, outcome
+
+
+def test_mistakes_in_unusual_characters_are_said(tmp_path: Path) -> None:
+    assert call("").status == 2
+    outcome = call("--study", study(tmp_path, Threads=1), "--results", tmp_path)
+    assert outcome.status == 2 and "Threads: is not a known field; did you mean 'threads'?" in outcome.err
