@@ -40,6 +40,8 @@ from config import Budget, Range, Scalar, Search, Study, Trial, UserError, Vocab
 FIGURES = ("val_accuracy", "val_log_loss", "epochs", "fit_s", "trial_s", "parameters", "flops_per_sample", "model_bytes",
            "latency_ms_p50", "energy_j")  # fmt: skip
 """What ``tables/search.csv`` says of a candidate; no figure of the test data is among them."""
+FUTILE = 20
+"""Failures in a row after which a contender is given up: they may cost nothing, and a budget of seconds would never end."""
 
 
 @dataclass(frozen=True)
@@ -253,9 +255,9 @@ def _candidates(
 ) -> Iterator[Candidate]:
     """Yield a contender's candidates until its budget is spent; one asked for again costs what it cost."""
     asked, spaces = _sampler(search), distributions(search)
-    spent = {"trials": 0.0, "seconds": 0.0, "epochs": 0.0}
+    spent, failed = {"trials": 0.0, "seconds": 0.0, "epochs": 0.0}, 0
     name = label(contender, search)
-    while _left(search.budget, spent):
+    while _left(search.budget, spent) and failed < FUTILE:
         question = asked.ask(spaces)
         try:
             (trial,) = expand([_grid(contender, search.leaves(question.params))], vocabulary)
@@ -267,6 +269,7 @@ def _candidates(
             asked.tell(question, [candidate.records[-1][objective] for objective in search.objectives])
         else:
             asked.tell(question, state=TrialState.PRUNED if candidate.state == "pruned" else TrialState.FAIL)
+        failed = failed + 1 if candidate.state == "failed" else 0
         spent["trials"] += 1
         spent["seconds"] += sum(record["trial_s"] or 0 for record in candidate.records)
         spent["epochs"] += sum(record["epochs"] or 0 for record in candidate.records)

@@ -259,6 +259,14 @@ def test_a_search_of_which_nothing_ends_well_says_why(tmp_path: Path, monkeypatc
     )
 
 
+def test_failures_that_cost_nothing_end_too(tmp_path: Path) -> None:
+    space = {"training": {"learning_rate": {"low": 0.001, "high": 0.1}, "optimizer": ["adamw"]}}
+    path = written(tmp_path, {"backend": "fake", "architecture": "ffn:8"}, space=space, budget={"seconds": 60})
+    outcome = tune(path, "--results", tmp_path / "results")
+    assert outcome.status == 2 and "search: no candidate of fake ffn:8 ended well" in outcome.err
+    assert len(table(tmp_path / "results")) == 20
+
+
 def test_a_flag_takes_its_field_out_of_the_search(tmp_path: Path) -> None:
     path = written(tmp_path, {"backend": "fake"})
     outcome = tune(path, "--results", tmp_path / "results", "--arch", "ffn:3", "--learning-rate", 0.1, "--trials", 2)
