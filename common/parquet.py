@@ -43,7 +43,7 @@ def write_parquet(run: Run, path: Path) -> int:
         write_atomically(path, buffer.getvalue())
     except OSError as error:
         raise UserError(f"--parquet: {path} cannot be written ({error.strerror})") from error
-    return table.height
+    return int(table.height)
 
 
 def _columns(records: list[dict[str, Any]]) -> polars.DataFrame:

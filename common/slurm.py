@@ -132,7 +132,7 @@ def script(terms: Terms, array: Sequence[Job], workers: int) -> str:
     parameters = {name.removeprefix("slurm_"): value for name, value in asked(terms, array, workers).items()}
     executor.update_parameters(**executor._convert_parameters(parameters))
     executor.parameters["map_count"] = len(array)
-    return executor._make_submission_file_text(executor._submitit_command_str, "").rstrip()
+    return str(executor._make_submission_file_text(executor._submitit_command_str, "")).rstrip()
 
 
 def _folder() -> Path:
