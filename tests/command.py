@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 SCRIPT = """\
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and what nohup started, this
 import compare
 from tests.fake_backend import registered
 with registered():

@@ -263,7 +263,15 @@ def written(folder, *trials: tuple[str, str, int, float | None, float, bool]) ->
             (run.staging(trial.key) / "model.npz").touch()
         run.write({**empty_record(trial), "status": "ok", "val_accuracy": val, "test_accuracy": test})
         keys.append(trial.key)
-    (folder / "study.json").write_text(json.dumps({"keys": keys, "datasets": ["digits"]}), encoding="utf-8")
+    study = {
+        "name": "digits",
+        "question": "Which?",
+        "recommend": None,
+        "datasets": ["digits"],
+        "note": None,
+        "keys": keys,
+    }
+    (folder / "study.json").write_text(json.dumps(study), encoding="utf-8")
     return run
 
 
