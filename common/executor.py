@@ -33,6 +33,8 @@ _END_LIMIT_S = 3.0
 _MEMORY_LOOK_S, _LOOK_S = 0.05, 1.0
 """How often a trial's own memory is looked at, and whatever costs more."""
 _ASK_AGAIN_S = 0.5
+_HEAR_S = 0.2
+"""How long a wait may be: a signal that the system gives to another thread is heard only between two of them."""
 _NO_MORE = object()
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _TIMED = ("data_s", "build_s", "first_step_s", "fit_s", "evaluate_s", "save_s")
@@ -180,10 +182,10 @@ class WorkerProcess:
     ) -> dict[str, Any]:
         deadline = time.monotonic() + limit_s
         family = _Family(self._process.pid) if memory_limit_mb is not None else None
-        pause = _MEMORY_LOOK_S if family else math.inf
+        pause = _MEMORY_LOOK_S if family else _HEAR_S
         while b"\n" not in self._buffer:
             wait = min(pause, max(0.0, deadline - time.monotonic()))
-            if not select.select([self._replies], [], [], None if wait == math.inf else wait)[0]:
+            if not select.select([self._replies], [], [], wait)[0]:
                 if time.monotonic() >= deadline:
                     raise WorkerDied("timeout", f"no result after {limit_s:g} s; its process was ended")
                 if family and memory_limit_mb is not None and (found := family.resident_mb()) > memory_limit_mb:
@@ -464,7 +466,10 @@ def side_by_side(
         for lane in lanes:
             lane.start()
         while at_work:
-            result = finished.get()
+            try:
+                result = finished.get(timeout=_HEAR_S)
+            except queue.Empty:
+                continue
             if isinstance(result, BaseException):
                 raise result
             if result is None:
