@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -66,8 +67,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def _prefix(path: Path) -> str:
-    """Return how the temporary names of a file begin, by which they are found where a write was killed."""
-    return f".{path.name}."
+    """Return how the temporary names of a file begin, by which they are found where a write was killed.
+
+    The file's own name is not in it: TensorBoard reads whatever has ``tfevents`` in its name.
+    """
+    return f".{hashlib.sha256(path.name.encode()).hexdigest()[:16]}."
 
 
 def cannot_write(error: OSError, place: Path) -> UserError:

@@ -338,6 +338,24 @@ def test_a_retried_trial_takes_the_place_of_the_failed_one(
     assert "error" not in accumulator.Tags()["tensors"]
 
 
+KILLED_WRITE = """
+import os, sys
+from pathlib import Path
+from common import store
+os.replace = lambda *_: os._exit(9)
+Path.replace = lambda *_: os._exit(9)
+store.write_atomically(Path(sys.argv[1]), b"half a trial")
+"""
+
+
+def test_a_write_that_was_killed_is_no_event_file(tmp_path: Path) -> None:
+    path = tmp_path / "events.out.tfevents.0123456789abcdef"
+    killed = subprocess.run([sys.executable, "-c", KILLED_WRITE, str(path)], cwd=ROOT, check=False)
+    assert killed.returncode == 9
+    (left,) = tmp_path.iterdir()
+    assert "tfevents" not in left.name  # by which TensorBoard knows what to read
+
+
 @tensorboard
 @mlflow
 @pytest.mark.slow
