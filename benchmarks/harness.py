@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import backends
+from benchmarks.command import seconds_of
 from common import studies
 from common.environment import describe, in_record
 from common.layout import Cell, Column, lay_out
@@ -22,7 +20,6 @@ from common.store import Run, to_json, write_atomically
 from common.trial import empty_record
 from config import Study
 
-ROOT = Path(__file__).resolve().parent.parent
 SEEDS = 10
 
 
@@ -48,16 +45,6 @@ def main() -> int:
     return 0
 
 
-def _compare(*arguments: object) -> float:
-    """Run ``compare.py``; return its seconds, from the start of the process to its end."""
-    start = time.perf_counter()
-    command = [sys.executable, "compare.py", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return time.perf_counter() - start
-
-
 def trial_shares(folder: Path, rounds: int, dataset: str) -> list[dict[str, float]]:
     """Run trials of ten epochs in warm processes; return what the parent process and the pipe added to each."""
     fields = {
@@ -72,7 +59,7 @@ def trial_shares(folder: Path, rounds: int, dataset: str) -> list[dict[str, floa
     }
     file = folder / "shares.json"
     file.write_text(json.dumps(fields), encoding="utf-8")
-    _compare("--study", file, "--results", folder / "shares", "--no-report")
+    seconds_of("--study", file, "--results", folder / "shares", "--no-report")
     (run,) = (folder / "shares").iterdir()
     records = [record for record in Run(run).records() if record["seed"] > 0]  # the first seed's process is fresh
     names = ("backend", "trial_s", "fit_s", "evaluate_s", "harness_s")
@@ -138,7 +125,7 @@ def store_seconds(trials: int, folder: Path, rounds: int, dataset: str) -> dict[
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(rounds):
         for name, command in commands.items():
-            seconds[name].append(_compare(*command))
+            seconds[name].append(seconds_of(*command))
     return {name: statistics.median(found) for name, found in seconds.items()}
 
 

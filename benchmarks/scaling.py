@@ -9,18 +9,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.command import ROOT, seconds_of
 from common.environment import describe
 from common.layout import Cell, Column, lay_out
 from common.store import Run, to_json, write_atomically
 
-ROOT = Path(__file__).resolve().parent.parent
 BUSY = {"architecture": "ffn:256-128", "training": {"epochs": 10, "batch_size": 32}}
 """Real trials that keep one core busy for several seconds."""
 TINY = {"architecture": "ffn:1", "rows": 300, "training": {"epochs": 1, "batch_size": 100}}
@@ -69,20 +68,10 @@ def _study(folder: Path, name: str, fields: dict[str, Any], seeds: int, dataset:
     return path
 
 
-def _compare(*arguments: object) -> float:
-    """Run ``compare.py``; return its seconds, from the start of the process to its end."""
-    start = time.perf_counter()
-    command = [sys.executable, "compare.py", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return time.perf_counter() - start
-
-
 def sizes(folder: Path, dataset: str) -> dict[str, Any]:
     """Return what a trial takes on disk, by backend: bytes by file, bytes of whole blocks, files and folders."""
     results = folder / "sizes"
-    _compare("--study", _study(folder, "sizes", KEPT, 1, dataset), "--results", results, "--no-report")
+    seconds_of("--study", _study(folder, "sizes", KEPT, 1, dataset), "--results", results, "--no-report")
     (directory,) = results.iterdir()
     run, found = Run(directory), dict[str, Any]()
     for record in run.records():
@@ -136,7 +125,7 @@ def rates(folder: Path, given: argparse.Namespace) -> dict[str, dict[str, list[f
             study = _study(folder, kind, fields, count, given.dataset)
             for way, flags in WAYS.items():
                 results = folder / f"{kind} {way} {round_}"
-                took = _compare("--study", study, "--results", results, "--quiet", "--no-report", *flags)
+                took = seconds_of("--study", study, "--results", results, "--quiet", "--no-report", *flags)
                 seconds[kind].setdefault(way, []).append(took)
     return seconds
 

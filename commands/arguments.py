@@ -54,6 +54,20 @@ class Parser(argparse.ArgumentParser):
         """Take the choice of one JSON document."""
         self.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
 
+    def add_places(self) -> None:
+        """Take what a run prints, and where it reads and writes."""
+        self.add_json()
+        self.add_data_dir()
+        self.add_results()
+
+
+def add_conduct(group: argparse._ArgumentGroup, what: str) -> None:
+    """Take how a run, or what else `what` says, is conducted."""
+    group.add_argument("--timeout", type=seconds, metavar="S", help="seconds a trial may take")
+    group.add_argument("--no-report", action="store_true", help="no plots and no report.html at the end")
+    group.add_argument("--overwrite", action="store_true", help=f"begin the {what} again, deleting its records")
+    group.add_argument("--quiet", action="store_true", help="no progress on standard error")
+
 
 def share(text: str) -> float | str:
     """Read a train share, or ``official``."""

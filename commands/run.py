@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from commands import overview
-from commands.arguments import Parser, megabytes, positive, seconds, terminal_width
+from commands.arguments import Parser, add_conduct, megabytes, positive, seconds, terminal_width
 from commands.settings import add_flags, given, plan
 
 EXECUTORS = ("local", "dask", "slurm")
@@ -75,19 +75,14 @@ def _parser() -> Parser:
     how.add_argument("--executor", choices=EXECUTORS, default="local", help="where trials run: " + ", ".join(EXECUTORS))
     how.add_argument("--scheduler", metavar="ADDRESS", help="of a running Dask cluster (default: one is started here)")
     how.add_argument("--batch-trials", type=positive, default=1, metavar="N", help="train up to N networks as one")
-    how.add_argument("--timeout", type=seconds, metavar="S", help="seconds a trial may take")
     how.add_argument("--memory-limit", type=megabytes, metavar="MB", help="memory a trial's process may take")
     how.add_argument("--max-time", type=seconds, metavar="S", help="seconds the run may take; the rest is for the next")
     how.add_argument("--isolate", action="store_true", help="every trial in a process of its own")
     how.add_argument("--dry-run", action="store_true", help="print the number of trials and the time they may take")
     how.add_argument("--track", action="append", default=[], metavar="NAME", help="tensorboard, mlflow; repeatable")
     how.add_argument("--retry-failed", action="store_true", help="run again what failed, timed out or diverged")
-    how.add_argument("--no-report", action="store_true", help="no plots and no report.html at the end")
-    how.add_argument("--overwrite", action="store_true", help="begin the run again, deleting its records")
-    how.add_argument("--quiet", action="store_true", help="no progress on standard error")
-    parser.add_json()
-    parser.add_data_dir()
-    parser.add_results()
+    add_conduct(how, "run")
+    parser.add_places()
     return parser
 
 

@@ -69,12 +69,12 @@ def leaves(over: Mapping[str, Any]) -> dict[str, list[Any]]:
     if unknown:
         known = [*SETTINGS, "seeds"]
         raise UserError(f"{unknown[0]}: is no setting{nearest(unknown[0], known)} Known: {', '.join(known)}")
-    given = {
+    found = {
         SETTINGS[flag]: value if isinstance(value, list) else [value] for flag, value in over.items() if flag != "seeds"
     }
     if "seeds" in over:
-        given["seed"] = list(range(over["seeds"]))
-    return given
+        found["seed"] = list(range(over["seeds"]))
+    return found
 
 
 def plan(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from commands.arguments import Parser, positive, seconds, terminal_width
+from commands.arguments import Parser, add_conduct, positive, seconds, terminal_width
 from commands.run import show, write_report
 from commands.settings import add_flags, cores, given, leaves
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
     work = _plan(studies.read(arguments.study), arguments, vocabulary)
     if work.note:
         print(f"compare.py: warning: {work.note}", file=sys.stderr)
-    from common import tune
+    from common import candidates, tune
     from common.runner import Options, failures
 
     options = Options(
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
         work, options, vocabulary, lambda line: None if quiet else print(line, file=sys.stderr, flush=True)
     )
     if not arguments.json:
-        print(tune.render(found, terminal_width()))
+        print(candidates.render(found, terminal_width()))
     show(found.run, found.records, arguments.json, work.note)
     if not arguments.no_report:
         write_report(found.run, arguments.data_dir, quiet)
@@ -58,14 +58,8 @@ def _parser() -> Parser:
     budget.add_argument("--max-seconds", type=seconds, metavar="S", help="seconds of trials")
     budget.add_argument("--max-epochs", type=positive, metavar="N", help="epochs of training")
     add_flags(parser.add_argument_group("what is trained (a value given here is not searched; --seeds: of the test)"))
-    how = parser.add_argument_group("how it is run")
-    how.add_argument("--timeout", type=seconds, metavar="S", help="seconds a trial may take")
-    how.add_argument("--no-report", action="store_true", help="no plots and no report.html at the end")
-    how.add_argument("--overwrite", action="store_true", help="begin the search again, deleting its records")
-    how.add_argument("--quiet", action="store_true", help="no progress on standard error")
-    parser.add_json()
-    parser.add_data_dir()
-    parser.add_results()
+    add_conduct(parser.add_argument_group("how it is run"), "search")
+    parser.add_places()
     return parser
 
 

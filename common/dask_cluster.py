@@ -11,7 +11,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from common.executor import Job, Terms, cut_records, side_by_side
+from common.jobs import Job, Terms, cut_records
+from common.lanes import side_by_side
 from common.remote import Answer, pack, run_packed, unpack
 from common.trial import Record, empty_record
 from config import UserError

@@ -6,8 +6,8 @@ import itertools
 import math
 from collections import Counter
 
-from common.executor import Profiler
 from common.inputs import cut, input_shape
+from common.profiler import Profiler
 from common.progress import duration
 from common.runner import Options, kept, refusal, unfinished
 from common.studies import Plan

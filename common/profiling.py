@@ -9,7 +9,7 @@ from typing import Any
 
 import backends
 from backends.base import needs
-from common.executor import Profiler
+from common.profiler import Profiler
 from config import Trial, UserError, expand
 
 _BYTES = 4

@@ -18,7 +18,8 @@ from typing import Any, TypedDict
 
 import backends
 from common.environment import describe
-from common.executor import Job, Processes, Terms
+from common.executor import Processes
+from common.jobs import Job, Terms
 from common.trial import Record
 from config import Trial, UserError
 

@@ -14,10 +14,13 @@ import backends
 from backends.base import needs
 from common import optional
 from common.environment import describe, in_record
-from common.executor import Executor, Job, LocalExecutor, Profiler, Terms, kill_all, map_trials
+from common.executor import LocalExecutor
 from common.inputs import cut, input_shape
+from common.jobs import Executor, Job, Terms, map_trials
 from common.many import together
 from common.ownership import Claims, at_work
+from common.process import kill_all
+from common.profiler import Profiler
 from common.progress import Progress, line
 from common.signals import ending
 from common.store import SETTLED, Run, cannot_write

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.executor import Job, Terms, cut_records
+from common.jobs import Job, Terms, cut_records
 from common.remote import pack, run_packed, unpack
 from common.trial import Record, empty_record
 from config import UserError

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 import backends
 from backends.base import Array, Runtime
-from common.executor import WorkerDied, WorkerProcess
+from common.process import WorkerDied, WorkerProcess
 from common.trial import runtime
 from config import Trial, UserError, explain
 

@@ -1,7 +1,7 @@
 """A process that runs trials of one backend and engine, one after the other, for the process that started it.
 
 Requests come as JSON lines on standard input, answers go as JSON lines to a pipe of their own, so that what a
-framework prints reaches neither. Started by :class:`common.executor.WorkerProcess` as ``python -m common.worker``.
+framework prints reaches neither. Started by :class:`common.process.WorkerProcess` as ``python -m common.worker``.
 """
 
 from __future__ import annotations

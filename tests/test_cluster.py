@@ -21,7 +21,7 @@ import pytest
 
 import backends
 from common.environment import describe
-from common.executor import Job, Terms, map_trials
+from common.jobs import Job, Terms, map_trials
 from common.remote import pack, run_packed
 from common.slurm import SlurmExecutor
 from config import Trial

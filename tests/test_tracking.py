@@ -22,7 +22,9 @@ import pytest
 
 import backends
 from common import studies
-from common.executor import Job, LocalExecutor, Terms, _Lane
+from common.executor import LocalExecutor
+from common.jobs import Job, Terms
+from common.lanes import _Lane
 from tests.command import ROOT, call, record_paths, records, started, study, the_run
 from tests.fake_backend import FAULTS, registered
 
