@@ -154,7 +154,7 @@ class Capability:
 
 GENERAL = frozenset(
     {"architecture:ffn", "architecture:custom", "mixed_activations", "dropout", "batch_norm", "l2", "label_smoothing"}
-    | {"early_stopping", "two_classes", "loop:idiomatic", "device:auto", "device:cpu", "device:cuda"}
+    | {"sparsity", "early_stopping", "two_classes", "loop:idiomatic", "device:auto", "device:cpu", "device:cuda"}
     | {f"precision:{name}" for name in get_args(Precision)}
     | {f"optimizer:{name}" for name in get_args(Optimizer)}
     | {"schedule:step", "schedule:cosine", "schedule:one_cycle"}
@@ -175,6 +175,7 @@ def needs(trial: Trial, classes: int) -> list[str]:
     elif trial.features.pca is not None:
         wanted += ["vector_input"]
     wanted += ["label_smoothing"] * (training.label_smoothing > 0) + ["l2"] * (training.l2 > 0)
+    wanted += ["sparsity"] * (training.sparsity > 0)
     wanted += [f"schedule:{training.schedule}"] * (training.schedule != "constant")
     wanted += ["early_stopping"] * (training.early_stopping_patience is not None)
     return wanted + ["two_classes"] * (classes == 2)
@@ -183,7 +184,7 @@ def needs(trial: Trial, classes: int) -> list[str]:
 def needs_of_many(trial: Trial) -> list[str]:
     """Return what a trial asks of a backend that is to train it together with others, beside :func:`needs`."""
     architecture = trial.architecture
-    wanted = [f"many:{architecture.name}"]
+    wanted = [f"many:{architecture.name}"] + ["many_sparsity"] * (trial.training.sparsity > 0)
     if isinstance(architecture, FeedForward):
         wanted += ["many_dropout"] * (architecture.dropout > 0) + ["many_batch_norm"] * architecture.batch_norm
     return wanted
@@ -255,6 +256,17 @@ class Backend(ABC):
     @abstractmethod
     def set_weights(self, weights: Weights) -> None:
         """Take over all weights, and forget the optimizer's state and the draws so far: training starts anew."""
+
+    def prune(self, kept: Mapping[str, Array]) -> None:
+        """Hold weights at zero, now and through every step to come, until :meth:`set_weights`.
+
+        Called between epochs of :meth:`fit`, for a network whose training has a sparsity.
+
+        Parameters
+        ----------
+        kept : by the canonical name of a kernel, a boolean array of its shape; False where it is to be zero.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def prepare(self, inputs: Array, labels: Array) -> Any:

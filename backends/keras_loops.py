@@ -42,11 +42,13 @@ class Loop(ABC):
     ----------
     penalty : what the loss adds for each squared entry of a kernel.
     kernels : places of the kernels among the trainable variables.
+    masks : for each of the kernels, what it is multiplied by after each step; empty where nothing is pruned.
     """
 
     def __init__(self, model: keras.Model, optimizer: keras.Optimizer, batch_size: int, penalty: float) -> None:
         self.model, self.optimizer, self.batch_size, self.penalty = model, optimizer, batch_size, penalty
         trainable = model.trainable_variables
+        self.masks: list[Any] = []
         self.kernels = [place for place, variable in enumerate(trainable) if variable.path.endswith("kernel")]
         # On CPUs, XLA takes convolutions inside a loop by another way, 13 times as slow (2 cores, the CNN; it is jax
         # issue 12868), so that a loop over them has to stay outside
@@ -168,9 +170,10 @@ class TensorFlowLoop(Loop):
     def reset_peak_memory() -> None:
         tf.config.experimental.reset_memory_stats("GPU:0")
 
-    def _steps(self, inputs: Any, targets: Any, batches: Any, rates: Any, count: Any) -> Any:
+    def _steps(self, inputs: Any, targets: Any, batches: Any, rates: Any, count: Any, masks: list[Any]) -> Any:
         optimizer = self.optimizer
         variables = [variable.value for variable in self.model.trainable_variables]
+        kernels = [self.model.trainable_variables[place] for place in self.kernels]
         total, step = tf.zeros((), tf.float64), tf.zeros((), tf.int32)
         while step < count:  # over tf.range(count), XLA would compile again for each count
             rows = batches[step]
@@ -179,12 +182,14 @@ class TensorFlowLoop(Loop):
                 logits = self.model(tf.gather(inputs, rows), training=True)
                 loss = self.loss(logits, tf.gather(targets, rows), variables)
             optimizer.apply(tape.gradient(loss, variables))
+            for kernel, mask in zip(kernels, masks, strict=False):  # no masks where nothing is pruned
+                kernel.assign(kernel * mask)
             total += tf.cast(loss, tf.float64)
             step += 1
         return total
 
     def steps(self, inputs: Any, targets: Any, batches: Array, rates: Array, count: int) -> float:
-        return float(self.compiled_steps(inputs, targets, batches, rates, tf.constant(count)))
+        return float(self.compiled_steps(inputs, targets, batches, rates, tf.constant(count), self.masks))
 
     def predict(self, inputs: Array) -> Array:
         return np.asarray(self._probabilities(inputs).numpy())
@@ -239,7 +244,7 @@ class JaxLoop(Loop):
     def _values(self) -> list[list[Any]]:
         return [[variable.value for variable in group] for group in self._variables()]
 
-    def _step(self, state: Any, inputs: Any, targets: Any, rate: Any) -> tuple[Any, Any]:
+    def _step(self, state: Any, inputs: Any, targets: Any, rate: Any, masks: list[Any]) -> tuple[Any, Any]:
         def loss(trainable: Any, others: Any) -> Any:
             logits, others = self.model.stateless_call(trainable, others, inputs, training=True)
             return self.loss(logits, targets, trainable), others
@@ -248,13 +253,17 @@ class JaxLoop(Loop):
         slots[self._rate] = rate
         (value, others), gradients = jax.value_and_grad(loss, has_aux=True)(trainable, others)
         trainable, slots = self.optimizer.stateless_apply(slots, gradients, trainable)
+        for place, mask in zip(self.kernels, masks, strict=False):  # no masks where nothing is pruned
+            trainable[place] *= mask
         return [trainable, others, slots], value
 
-    def _all_steps(self, state: Any, inputs: Any, targets: Any, batches: Any, rates: Any, count: Any) -> Any:
+    def _all_steps(
+        self, state: Any, inputs: Any, targets: Any, batches: Any, rates: Any, count: Any, masks: list[Any]
+    ) -> Any:
         def step(number: Any, carried: Any) -> Any:
             state, losses = carried
             rows = batches[number]
-            state, loss = self._step(state, inputs[rows], targets[rows], rates[number])
+            state, loss = self._step(state, inputs[rows], targets[rows], rates[number], masks)
             return state, losses.at[number].set(loss)
 
         return jax.lax.fori_loop(0, count, step, (state, jax.numpy.zeros_like(rates)))
@@ -262,11 +271,11 @@ class JaxLoop(Loop):
     def steps(self, inputs: Any, targets: Any, batches: Array, rates: Array, count: int) -> float:
         state: Any = self._values()
         if self.loops_in_xla:
-            state, losses = self.compiled_steps(state, inputs, targets, batches, rates, count)
+            state, losses = self.compiled_steps(state, inputs, targets, batches, rates, count, self.masks)
         else:
             losses = []
             for rows, rate in zip(batches[:count], rates[:count], strict=True):
-                state, loss = self._compiled_step(state, inputs[rows], targets[rows], rate)
+                state, loss = self._compiled_step(state, inputs[rows], targets[rows], rate, self.masks)
                 losses.append(loss)
         for variables, values in zip(self._variables(), state, strict=True):
             for variable, value in zip(variables, values, strict=True):
@@ -320,6 +329,7 @@ class TorchLoop(Loop):
     def steps(self, inputs: Any, targets: Any, batches: Array, rates: Array, count: int) -> float:
         optimizer = self.optimizer
         variables = [variable.value for variable in self.model.trainable_variables]
+        kernels = [self.model.trainable_variables[place] for place in self.kernels]
         total = torch.zeros((), dtype=torch.float64, device=inputs.device)
         orders = torch.as_tensor(batches[:count], device=inputs.device)
         for rows, rate in zip(orders, rates[:count].tolist(), strict=True):
@@ -328,6 +338,8 @@ class TorchLoop(Loop):
             with torch.no_grad():
                 optimizer.learning_rate = rate
                 optimizer.apply(gradients)
+                for kernel, mask in zip(kernels, self.masks, strict=False):  # no masks where nothing is pruned
+                    kernel.assign(kernel * mask)
                 total += loss  # read once an epoch: .item() here would wait for the device
         return float(total)
 

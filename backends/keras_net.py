@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -207,6 +207,27 @@ class KerasBackend(Backend):
         if self.runtime.idiomatic:
             keras.utils.set_random_seed(self._network.seed)  # of fit's shuffling
         self._loop.reseed(self._network.seed)
+        # ones from the start on: masks that came later would be compiled anew, at the expense of an epoch
+        self._loop.masks = (
+            [keras.ops.ones(kernel.shape, kernel.dtype) for kernel in self._kernels()] if self._sparse else []
+        )
+
+    @property
+    def _sparse(self) -> bool:
+        return self._network.training.sparsity > 0
+
+    def _kernels(self) -> list[keras.Variable]:
+        variables = self._model.trainable_variables
+        return [variables[place] for place in self._loop.kernels]
+
+    def prune(self, kept: Mapping[str, Array]) -> None:
+        masks = {id(weight): kept[name] for name, weight, _ in _canonical(self._model) if name in kept}
+        self._loop.masks = [
+            keras.ops.convert_to_tensor(masks[id(kernel)].reshape(kernel.shape), kernel.dtype)
+            for kernel in self._kernels()
+        ]
+        for kernel, mask in zip(self._kernels(), self._loop.masks, strict=True):
+            kernel.assign(kernel * mask)
 
     def prepare(self, inputs: Array, labels: Array) -> tuple[Any, Any]:
         smoothing, classes = self._network.training.label_smoothing, self._network.classes

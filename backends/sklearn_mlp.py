@@ -6,7 +6,7 @@ import contextlib
 import copy
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,7 @@ class SklearnBackend(Backend):
     capability = Capability(
         expresses=frozenset(
             {"architecture:ffn", "architecture:custom", "l2", "early_stopping", "optimizer:sgd", "optimizer:adam"}
-            | {"loop:idiomatic", "two_classes"}
+            | {"sparsity", "loop:idiomatic", "two_classes"}
             | {"precision:float32", "precision:float64", "device:auto", "device:cpu"}
             | {"schedule:step", "schedule:cosine", "schedule:one_cycle"}
             | {f"activation:{name}" for name in _ACTIVATIONS}
@@ -169,6 +169,25 @@ class SklearnBackend(Backend):
         # without one, partial_fit makes a new optimizer
         self._model.__dict__.pop("_optimizer", None)
         self._model.loss_curve_ = []
+
+    def prune(self, kept: Mapping[str, Array]) -> None:
+        optimizer = self._model._optimizer
+        held = [
+            (arrays[index][..., :-1] if self._is_spared(name) else arrays[index], kept[name])
+            for name, arrays, index in self._names()
+            if name in kept
+        ]
+
+        def hold_at_zero() -> None:
+            for array, mask in held:
+                array *= mask
+
+        def update_params(params: list[Array], gradients: list[Array]) -> None:
+            type(optimizer).update_params(optimizer, params, gradients)
+            hold_at_zero()
+
+        optimizer.update_params = update_params
+        hold_at_zero()
 
     def prepare(self, inputs: Array, labels: Array) -> tuple[Array, Array]:
         return np.ascontiguousarray(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +69,9 @@ class TorchBackend(Backend):
         denormals = "kept" if self.runtime.idiomatic else "flushed"
         return {"threads": torch.get_num_threads(), "device": name or "cpu", "denormals": denormals}
 
+    _pruned: list[Tensor]
+    _masks: list[Tensor]
+
     def build(self, network: Network) -> None:
         architecture, shape, classes = network.architecture, network.input_shape, network.classes
         torch.manual_seed(network.seed)
@@ -123,6 +126,7 @@ class TorchBackend(Backend):
         with torch.no_grad():
             for name, (tensor, permutation) in self._places.items():
                 _permuted(tensor, permutation).copy_(torch.as_tensor(weights[name]))
+        self._pruned, self._masks = [], []
         parameters, training = [*self._model.parameters()], self._network.training
         if self.runtime.idiomatic:
             self._tutorial_optimizer = torch_optim.tutorial(training, parameters)
@@ -132,6 +136,20 @@ class TorchBackend(Backend):
             others = [one for one in parameters if id(one) not in kept]
             self._optimizer = torch_optim.Optimizer(training, kernels, others, self._network.native)
         torch.manual_seed(self._network.seed)
+
+    def prune(self, kept: Mapping[str, Array]) -> None:
+        self._pruned, self._masks = [], []
+        for name, mask in kept.items():
+            tensor, permutation = self._places[name]
+            held = torch.zeros_like(tensor)
+            _permuted(held, permutation).copy_(torch.as_tensor(mask))
+            self._pruned.append(tensor)
+            self._masks.append(held)
+        self._hold_at_zero()
+
+    def _hold_at_zero(self) -> None:
+        with torch.no_grad():
+            torch._foreach_mul_(self._pruned, self._masks)
 
     def _kernels(self) -> list[Tensor]:
         """Return the parameters that penalties and decay are for."""
@@ -181,6 +199,8 @@ class TorchBackend(Backend):
                 loss = loss + 0.5 * training.l2 * kernel.square().sum()
             # not backward(), which would keep the gradients in the parameters, to be cleared again
             optimizer.step(torch.autograd.grad(loss, optimizer.parameters, allow_unused=True), rate)
+            if self._masks:
+                self._hold_at_zero()
             losses.append(loss.detach())  # read once an epoch: .item() here would wait for the device
         rows = torch.tensor([len(targets) for targets in labels], dtype=torch.float64, device=self._device)
         return float(torch.stack(losses).double() @ rows) / len(y)

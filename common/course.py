@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from backends.base import Array, Backend, Diverged, Stopping, Weights
+from common import pruning
 from config import Trial
 
 LEVELS = (97, 98, 99)
@@ -25,12 +26,14 @@ class Course:
     ----------
     patience : epochs without a better one after which it is over; None where it goes through all of them.
     stopping : which epoch is better, and which weights remain.
+    first : the epoch, counted from 1, from which on an epoch may be the best.
     history : by name, a figure for each epoch.
     best : the weights to come back to at the end; None where the last remain.
     """
 
     patience: int | None
     stopping: Stopping
+    first: int = 1
     history: dict[str, list[Any]] = field(default_factory=dict)
     best: Weights | None = None
 
@@ -38,7 +41,8 @@ class Course:
     def of(cls, trial: Trial, backend: Backend) -> Self:
         """Return a training's beginning: the rule is the same for every framework, or in the native protocol its own."""
         stopping = backend.stopping if trial.protocol == "native" else Stopping()
-        return cls(trial.training.early_stopping_patience, stopping)
+        first = pruning.last_epoch(trial.training) if trial.training.sparsity else 1
+        return cls(trial.training.early_stopping_patience, stopping, first)
 
     def epoch_end(self, figures: Mapping[str, float | None], weights: Callable[[], Weights]) -> bool:
         """Take in the figures of one more epoch, and return whether the training is over.
@@ -77,11 +81,11 @@ class Course:
             return self.epoch
         sign = 1 if self.stopping.monitor == "val_accuracy" else -1
         values = [sign * value for value in self.history[self.stopping.monitor]]
-        best = 0
-        for number, value in enumerate(values):
-            if value > values[best] + self.stopping.least:
+        best = min(self.first, self.epoch)
+        for number in range(best, self.epoch + 1):
+            if values[number - 1] > values[best - 1] + self.stopping.least:
                 best = number
-        return best + 1
+        return best
 
     @property
     def final_epoch(self) -> int:

@@ -20,9 +20,9 @@ import numpy.typing as npt
 import backends
 from backends.base import Runtime
 from common import data, smaller, store
-from common.executor import WorkerDied, WorkerProcess
 from common.inputs import load_inputs
 from common.onnx_file import RAW, OnnxFile
+from common.process import WorkerDied, WorkerProcess
 from common.smaller import Score
 from common.store import Run
 from common.trial import Record, runtime
@@ -94,6 +94,11 @@ class Exported:
     network: bytes
     numbers: str = "float32"
     score: Score | None = None
+
+    @property
+    def sparsity(self) -> float:
+        """Share of its kernels' weights that were pruned."""
+        return float(self.choice.record.get("sparsity") or 0)
 
     @property
     def line(self) -> str:

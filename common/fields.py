@@ -55,6 +55,7 @@ _NUMBERS = frozenset(
     (
         *("rows", "seed", "threads", "train_share", "input_size", "pca", "max_epochs", "batch_size", "learning_rate"),
         *("momentum", "nesterov", "beta_1", "beta_2", "epsilon", "l2", "weight_decay", "label_smoothing"),
+        "sparsity",
         *("early_stopping_patience", "validation"),
         *(name for name in FIGURES if name not in _TEXTS and name not in _NESTED),
     )

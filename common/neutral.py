@@ -109,11 +109,13 @@ def render(rows: Sequence[Row], format: HumanFormat, width: int | None, file: st
     own = {name: [row.record[name] if row.exported.numbers == "float32" else None for row in rows]
            for name in ("latency_ms_p50", "throughput_per_s", "model_bytes")}  # fmt: skip
     scores = [row.exported.score for row in rows]
+    pruned = any(row.exported.sparsity for row in rows)
     ort = {name: [row.figures[name] for row in rows] for name in rows[0].figures}
     columns = [
         _words("backend", [row.exported.choice.backend for row in rows]),
         _words("architecture", [row.record["architecture"] for row in rows]),
         _words("trial", [row.record["key"][:8] for row in rows], keep=1),
+        *([_words("sparsity", [f"{row.exported.sparsity:g}" for row in rows])] if pruned else []),
         *(
             [
                 _words("numbers", [row.exported.numbers for row in rows]),
@@ -135,7 +137,7 @@ def render(rows: Sequence[Row], format: HumanFormat, width: int | None, file: st
     threads = sorted({row.record["threads"] for row in rows})
     head = [f"{rows[0].record['dataset']} · threads {', '.join(map(str, threads))} · cpu"]
     head[0] += " · float32" * (not any(scores))
-    return lay_out(columns, head, _notes(any(marks), any(scores)), format, width, file)
+    return lay_out(columns, head, _notes(any(marks), any(scores), pruned), format, width, file)
 
 
 def csv(rows: Sequence[Row]) -> str:
@@ -151,6 +153,7 @@ def csv(rows: Sequence[Row]) -> str:
             "onnx_bytes": len(row.exported.network),
             "own_bytes": row.record["model_bytes"] if row.exported.numbers == "float32" else None,
             "numbers": row.exported.numbers,
+            "sparsity": row.exported.sparsity,
             **_scored(row.exported.score),
             "parameters": row.record["parameters"],
             "largest_difference": row.exported.difference,
@@ -168,7 +171,7 @@ def _scored(score: Score | None) -> dict[str, float]:
             "test_accuracy_low": low, "test_accuracy_high": high}  # fmt: skip
 
 
-def _notes(marked: bool, scored: bool) -> list[str]:
+def _notes(marked: bool, scored: bool, pruned: bool) -> list[str]:
     notes = [
         "ORT: ONNX Runtime, measured now, one model after the other, each in a fresh process with as many threads as "
         "its framework had; the same network, from prepared inputs to class probabilities, as the framework is measured.",
@@ -182,6 +185,9 @@ def _notes(marked: bool, scored: bool) -> list[str]:
         notes += ["int8: weights and activations of dense layers and convolutions in 8 bits, calibrated on training images. "
                   "accuracy: of the exported file on all test images, its interval that of this one network over them "
                   "(Wilson)."]  # fmt: skip
+    if pruned:
+        notes += ["sparsity: share of the kernels' weights that are zero; the ONNX file holds the others "
+                  "and their places where that takes fewer bytes."]  # fmt: skip
     return notes + ["†: measured on another processor, or beside other trials; not to be compared."] * marked
 
 

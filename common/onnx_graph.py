@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from common.onnx_file import OUTPUTS, PREPARED, RAW, sealed
 OPSET, IR = 18, 10
 """What every runtime since the end of 2024 reads; packages write newer ones where they are left to."""
 _ROWS = "rows"
+_MAKING = 500
+"""Bytes that the nodes take which make one array of its parts, and more."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,13 @@ def finished(
     first = [] if preprocessing is None else _nodes(model, preprocessing)
     kind = TensorProto.UINT8 if preprocessing and preprocessing.dtype == "uint8" else TensorProto.FLOAT
     shape = input_shape if preprocessing is None else preprocessing.image_shape
+    arrays, made = _stored(model.graph.initializer)
     graph = helper.make_graph(
-        [*first, *model.graph.node, helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1)],
+        [*made, *first, *model.graph.node, helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1)],
         str(metadata["architecture"]),
         [helper.make_tensor_value_info(name, kind, [_ROWS, *shape])],
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, [_ROWS, classes]) for output in OUTPUTS],
-        model.graph.initializer,
+        arrays,
     )
     for node in graph.node:  # the exporter's stack traces, which hold this machine's paths
         node.ClearField("doc_string")
@@ -80,6 +83,37 @@ def finished(
     helper.set_model_props(whole, {key: json.dumps(value, ensure_ascii=False) for key, value in metadata.items()})
     onnx.checker.check_model(whole, full_check=True)
     return sealed(whole.SerializeToString())
+
+
+def _stored(arrays: Iterable[TensorProto]) -> tuple[list[TensorProto], list[NodeProto]]:
+    """Return arrays as they are stored, and the nodes that make the whole of those that are mostly zeros.
+
+    Of these the file holds what is not 0, and by how many places each of it stands behind the one before; a runtime
+    makes the array once, when it loads the file. ONNX's own sparse tensors are of a type that no layer takes.
+    """
+    stored: list[TensorProto] = []
+    nodes: list[NodeProto] = []
+    for array in arrays:
+        values = numpy_helper.to_array(array)
+        places = np.flatnonzero(values)
+        gaps = np.diff(places, prepend=0)
+        gaps = gaps.astype(np.min_scalar_type(gaps.max(initial=0)))
+        if not len(places) or len(places) * (values.itemsize + gaps.itemsize) + _MAKING >= values.nbytes:
+            stored.append(array)
+            continue
+        name = array.name
+        parts = {"left": values.ravel()[places], "gaps": gaps, "size": np.array([values.size]),
+                 "axis": np.array(0), "shape": np.array(values.shape)}  # fmt: skip
+        stored += [numpy_helper.from_array(part, f"{name}/{end}") for end, part in parts.items()]
+        zero = numpy_helper.from_array(np.zeros(1, values.dtype))
+        nodes += [
+            helper.make_node("ConstantOfShape", [f"{name}/size"], [f"{name}/zeros"], value=zero),
+            helper.make_node("Cast", [f"{name}/gaps"], [f"{name}/wide"], to=TensorProto.INT32),
+            helper.make_node("CumSum", [f"{name}/wide", f"{name}/axis"], [f"{name}/places"]),
+            helper.make_node("ScatterElements", [f"{name}/zeros", f"{name}/places", f"{name}/left"], [f"{name}/flat"]),
+            helper.make_node("Reshape", [f"{name}/flat", f"{name}/shape"], [name]),
+        ]
+    return stored, nodes
 
 
 def _rename_ends(model: ModelProto) -> None:

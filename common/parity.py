@@ -20,9 +20,10 @@ import numpy as np
 import backends
 from backends.base import Array, Backend, Epoch, needs
 from common.data import Dataset
-from common.executor import WorkerDied, WorkerProcess
 from common.initial import epochs, initial_weights
 from common.inputs import load_inputs
+from common.process import WorkerDied, WorkerProcess
+from common.pruning import Pruning
 from common.trial import network_of, runtime
 from config import Trial, UserError, Vocabulary, expand
 
@@ -67,6 +68,7 @@ CASES = (
     _case("adam, one cycle", schedule="one_cycle", learning_rate=2.0**-8),
     _case("adam, L2", l2=2.0**-10),
     _case("adam, label smoothing", label_smoothing=0.125),
+    _case("adam, pruned to a tenth", sparsity=0.9, epochs=24),
     _case("depth 1", "ffn:32"),
     _case("depth 4, tanh", "ffn:4x32:tanh"),
     _case("depth 5, sigmoid", "ffn:5x32:sigmoid"),
@@ -161,6 +163,7 @@ def trace(trial: Trial, backend: Backend, dataset: Dataset, steps: Sequence[int]
     backend.build(network)
     initial = initial_weights(backend.weight_specs(), network, trial.seed)
     backend.set_weights(initial)
+    pruning = Pruning.of(trial.training, backend)
     marks, losses = iter(_marked(trial, len(data.labels["train"]), steps)), []
     reached = []
 
@@ -171,6 +174,8 @@ def trace(trial: Trial, backend: Backend, dataset: Dataset, steps: Sequence[int]
 
     def at_mark(loss: float | None) -> bool:
         mark = reached[-1]
+        if pruning is not None:
+            pruning.epoch_end()
         if mark is not None and loss is not None:
             losses.append(loss)
             arrays: dict[str, Any] = {**backend.get_weights(), "logits": _logits(backend.predict_proba(test))}

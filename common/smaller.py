@@ -142,7 +142,8 @@ def render(models: Sequence[Exported], format: HumanFormat, width: int | None) -
         texts = [DASH] * 5
         if model is not None and model.score is not None:
             found = model.score
-            texts = [f"{model.choice.backend} {model.choice.record['architecture']} {model.numbers}",
+            pruned = f", {100 * model.sparsity:g}% pruned" if model.sparsity else ""
+            texts = [f"{model.choice.backend} {model.choice.record['architecture']} {model.numbers}{pruned}",
                      number(len(model.network) / 1000), percent(found.validation), percent(found.accuracy),
                      found.interval_text]  # fmt: skip
         rows.append([f"{100 * level:g}%", *texts])

@@ -19,7 +19,7 @@ from common.stats import mean_interval
 SPEC_FIELDS = [
     *("backend", "engine", "architecture", "dataset", "data_sha256", "split", "train_share", "rows", "scaling"),
     *("input_size", "pca", "max_epochs", "batch_size", "optimizer", "learning_rate", "schedule", "momentum"),
-    *("nesterov", "beta_1", "beta_2", "epsilon", "l2", "weight_decay", "label_smoothing", "augmentation"),
+    *("nesterov", "beta_1", "beta_2", "epsilon", "l2", "weight_decay", "label_smoothing", "sparsity", "augmentation"),
     *("early_stopping_patience", "validation", "protocol", "loop", "device", "precision", "threads"),
 ]
 """Columns that make a configuration: the specification without the seed."""
@@ -149,6 +149,7 @@ def complete(records: pd.DataFrame) -> pd.DataFrame:
     """Return the records with every column there, figures as floats (null as NaN) and ``contended`` as a bool."""
     extra = sorted(set(records.columns) - set(RECORD_FIELDS))
     frame = records.reindex(columns=[*RECORD_FIELDS, *extra]).reset_index(drop=True)
+    frame["sparsity"] = frame["sparsity"].fillna(0.0)  # a record from before there was pruning has none
     figures = [*SCORES, *TIMES, *CONVERGENCE, *MEMORY, *SIZES, "energy_j"]
     frame["contended"] = frame["contended"].eq(True)
     frame[figures] = frame[figures].astype("float64")

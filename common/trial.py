@@ -23,6 +23,7 @@ from common.initial import build, epochs
 from common.inputs import TrialData, load_inputs
 from common.measure import PeakMemory, TrainingMeter, fenced, inference
 from common.outcome import Unwritable, evaluated, kept
+from common.pruning import Pruning
 from common.seeding import generator
 from config import FeedForward, Trial, UserError
 
@@ -128,11 +129,10 @@ def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fres
     record["first_step_s"] = _first_step(trial, backend, prepared, len(data.labels["train"]))
     backend.set_weights(initial)
 
-    course = Course.of(trial, backend)
-    training = _Fit(backend, data, course)
+    training = _Fit(backend, data, Course.of(trial, backend), Pruning.of(trial.training, backend))
     training.run(trial, prepared, dataset.images)
     joules, method = training.meter.energy()
-    record |= {**course.figures(), "cpu_s": training.meter.cpu_s, "energy_j": joules, "energy_method": method}
+    record |= {**training.course.figures(), "cpu_s": training.meter.cpu_s, "energy_j": joules, "energy_method": method}
     record["evaluate_s"], tested = training.evaluate_s, None
     if trial.scored_on is None:
         found, probabilities = evaluated(backend, initial, data.inputs["test"], data.labels["test"])
@@ -146,7 +146,7 @@ def _run(trial: Trial, backend: Backend, dataset: Dataset, directory: Path, fres
         record |= {"idle_memory_mb": memory.idle_mb, "peak_memory_mb": peak, "memory_method": memory.method}
         record["memory_rise_mb"] = peak - memory.idle_mb
     record["device_memory_mb"] = backend.device_memory_mb()
-    record |= kept(backend, directory, course.history, tested)
+    record |= kept(backend, directory, training.course.history, tested)
 
 
 def built(trial: Trial, backend: Backend, network: Network, record: Record) -> Weights:
@@ -182,6 +182,7 @@ class _Fit:
     backend: Backend
     data: TrialData
     course: Course
+    pruning: Pruning | None
     evaluate_s: float = 0.0
 
     def run(self, trial: Trial, prepared: Any, images: Array) -> None:
@@ -195,6 +196,8 @@ class _Fit:
 
     def _epoch_end(self, train_loss: float | None) -> bool:
         self.meter.pause()
+        if self.pruning is not None:
+            self.pruning.epoch_end()
         with fenced(self.backend.synchronise) as clock:
             found = validated(self.backend, self.data.inputs["validation"], self.data.labels["validation"])
         self.evaluate_s += clock.seconds

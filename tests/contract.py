@@ -189,6 +189,33 @@ def check_same_seed_gives_same_bits(backend: Backend) -> None:
     assert all(np.array_equal(first[name], again[name]) for name in first)
 
 
+def check_pruned_weights_stay_zero_and_the_others_train_on(backend: Backend) -> None:
+    expresses(backend, "sparsity")
+    if backend.runtime.idiomatic:
+        raise Skip("its own loop holds no weights at zero")
+    network = replace(DIGITS, training=TRAINING.model_copy(update={"sparsity": 0.5}))
+    built(backend, network)
+    inputs, labels = digits()
+    rng = np.random.default_rng(0)
+    kept = {name: rng.random(array.shape) < 0.5 for name, array in backend.get_weights().items() if "kernel" in name}
+    after: list[Weights] = []
+
+    def epoch_end(_: float | None) -> bool:
+        if not after:
+            backend.prune(kept)
+        after.append(backend.get_weights())
+        return False
+
+    backend.fit(backend.prepare(inputs, labels), epochs(network.training, len(labels), seed=0), epoch_end)
+    for found in after:
+        assert all((found[name][~mask] == 0).all() for name, mask in kept.items())
+    assert all((after[-1][name][mask] != after[0][name][mask]).mean() > 0.5 for name, mask in kept.items())
+    initial = built(backend, network)
+    backend.fit(backend.prepare(inputs, labels), epochs(network.training, len(labels), seed=0), lambda loss: True)
+    again = backend.get_weights()
+    assert all((again[name][initial[name] != 0] != 0).mean() > 0.9 for name in kept), "set_weights keeps the masks"
+
+
 def check_set_weights_forgets_the_optimizer(backend: Backend) -> None:
     initial = built(backend, DIGITS)
     fit(backend, DIGITS)

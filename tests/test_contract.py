@@ -21,7 +21,7 @@ PAIRS = [(name, engine) for name in backends.names() for engine in backends.load
 
 ACTIVATIONS = ["relu", "sigmoid", "tanh", "identity", "elu", "gelu", "leaky_relu", "selu", "silu", "softplus"]
 COMMON = {
-    *("architecture:ffn", "l2", "early_stopping", "optimizer:sgd", "optimizer:adam"),
+    *("architecture:ffn", "l2", "sparsity", "early_stopping", "optimizer:sgd", "optimizer:adam"),
     *("precision:float32", "precision:float64", "device:auto", "device:cpu"),
     *("schedule:step", "schedule:cosine", "schedule:one_cycle", "architecture:custom", "loop:idiomatic", "two_classes"),
 }

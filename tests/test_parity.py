@@ -17,6 +17,7 @@ ENGINES = ("keras/tensorflow", "keras/torch", "keras/jax")
 
 FAST = (
     *("adam, L2", "adamw", "sgd, Nesterov momentum, cosine", "sigmoid, relu, tanh", "convolution"),
+    "adam, pruned to a tenth",
     "attention of single-weight neurons, epsilon 2**-10",
 )
 """One of each kind; all of them take minutes, most of which engines compile."""

@@ -19,7 +19,7 @@ SPEC: dict[str, Any] = {
     **{"split": "share", "train_share": 0.8, "rows": None, "seed": 0, "scaling": "unit", "input_size": None},
     **{"pca": None, "max_epochs": 50, "batch_size": 32, "optimizer": "adam", "learning_rate": 0.001},
     **{"schedule": "constant", "momentum": 0.0, "nesterov": False, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8},
-    **{"l2": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "augmentation": "none"},
+    **{"l2": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "sparsity": 0.0, "augmentation": "none"},
     **{"early_stopping_patience": 5, "validation": 0.1},
     **{"protocol": "matched", "loop": "tuned", "device": "cpu", "precision": "float32", "threads": 1},
 }

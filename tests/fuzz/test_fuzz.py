@@ -101,7 +101,7 @@ FIELDS = st.sampled_from(
 )  # fmt: skip
 TRAINING = st.sampled_from(
     ["epochs", "batch_size", "optimizer", "learning_rate", "momentum", "schedule", "l2", "validation", "augmentation",
-     "early_stopping_patience", "label_smoothing", "weight_decay"]
+     "early_stopping_patience", "label_smoothing", "weight_decay", "sparsity"]
 )  # fmt: skip
 GRIDS = st.dictionaries(FIELDS, VALUES | st.dictionaries(TRAINING, VALUES, max_size=3), max_size=5)
 SOUND = {"backend": "fake", "architecture": "ffn:1", "dataset": "digits"}
