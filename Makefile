@@ -16,7 +16,7 @@ test: $(INSTALLED) $(TRACKING) $(SCALE)
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(INSTALLED) $(TRACKING) $(SCALE)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 # 100 runs killed at random moments and resumed; some 15 minutes on 2 cores.
 faults: $(INSTALLED)

@@ -50,23 +50,17 @@ def outcomes(name: str, engine: str, way: str) -> dict[str, str]:
 
 
 OF_WAYS = [(way, check) for way, (_, checks) in WAYS.items() for check in checks]
-OTHER_ENGINES = [pair for pair in PAIRS if pair[1] in ("torch", "jax")]
+SLOW_ENGINES = ("torch", "jax")
+CASES = [
+    # compiling takes Keras minutes
+    pytest.param(name, engine, way, check, marks=[pytest.mark.slow] * (engine in SLOW_ENGINES or bool(engine and way)))
+    for name, engine in PAIRS
+    for way, check in OF_WAYS
+]
 
 
-@pytest.mark.parametrize(("way", "check"), OF_WAYS)
-@pytest.mark.parametrize(("name", "engine"), [pair for pair in PAIRS if pair not in OTHER_ENGINES])
+@pytest.mark.parametrize(("name", "engine", "way", "check"), CASES)
 def test_contract(name: str, engine: str, way: str, check: str) -> None:
-    see(name, engine, way, check)
-
-
-@pytest.mark.slow  # compiling takes JAX minutes
-@pytest.mark.parametrize(("way", "check"), OF_WAYS)
-@pytest.mark.parametrize(("name", "engine"), OTHER_ENGINES)
-def test_contract_on_the_other_engines(name: str, engine: str, way: str, check: str) -> None:
-    see(name, engine, way, check)
-
-
-def see(name: str, engine: str, way: str, check: str) -> None:
     asked = [f"{kind}:{value}" for kind, value in WAYS[way][0].items()]
     if reason := backends.load(name).capability.reason_against(asked):
         pytest.skip(reason)

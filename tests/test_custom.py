@@ -92,6 +92,7 @@ def test_a_study_file_runs_no_code_unless_it_may(networks: Path) -> None:
     assert json.loads(done.stdout)["trials"][0]["parameters"] == 3 * 10 + 108 * 10 + 10
 
 
+@pytest.mark.slow
 def test_what_is_no_network_is_said(networks: Path) -> None:
     gone = compare(networks, "--backend", "torch", "--arch", "nowhere.py:net", *FLAGS)
     assert gone.returncode == 2 and "there is no file nowhere.py" in gone.stderr

@@ -200,6 +200,7 @@ def test_a_saved_model_that_was_changed_is_refused(results: Path, tmp_path: Path
     assert not (run / "export").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
@@ -356,6 +357,7 @@ def test_in_8_bits_a_network_is_smaller_and_its_accuracy_is_that_of_the_file(tmp
     assert lines[1]["own_bytes"] == lines[1]["own_latency_ms_p50"] == "", "8 bits have no figures in the framework"
 
 
+@pytest.mark.slow
 def test_the_ranges_are_those_of_training_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from common import export, smaller
 

@@ -66,6 +66,7 @@ def test_what_a_trial_started_ends_with_it(tmp_path: Path) -> None:
     assert_none_left(mark)
 
 
+@pytest.mark.slow
 def test_the_time_of_a_run_ends_what_runs_and_leaves_the_rest_to_the_next(tmp_path: Path) -> None:
     path = study(tmp_path, architecture=["ffn:1", "ffn:2", "ffn:3"])
     command = ["--study", path, "--results", tmp_path / "results"]
@@ -131,7 +132,9 @@ def test_what_a_killed_trial_started_ends_with_the_killed_run(tmp_path: Path) ->
 # Disk
 
 
-@pytest.fixture(params=["full", "without inodes", "read-only"])
+@pytest.fixture(
+    params=[*(pytest.param(what, marks=pytest.mark.slow) for what in ("full", "without inodes")), "read-only"]
+)
 def bad_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Path, str]]:
     """A small disk of its own, on which 3 trials can be recorded, and what then happens to it."""
     disk = tmp_path / "disk"

@@ -126,6 +126,7 @@ def test_no_more_than_asked_for_are_trained_together() -> None:
     assert [len(one) for one in together(trials, 1, lambda _: TorchBackend.capability)] == [1] * 5
 
 
+@pytest.mark.slow
 def test_a_run_in_batches_has_the_scores_of_one_alone_and_marks_its_times(tmp_path: Path) -> None:
     training = {"optimizer": "adam", "epochs": 30, "learning_rate": [0.01, 0.003], "early_stopping_patience": 2}
     path = study(tmp_path, backend="torch", architecture=["ffn:16", "ffn:32"], seeds=2, threads=1, training=training)

@@ -165,6 +165,7 @@ def test_an_owner_file_that_says_nothing_is_one_of_another_machine(tmp_path: Pat
 # Whole runs
 
 
+@pytest.mark.slow
 def test_two_runs_of_200_trials_do_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LEDGER, str(tmp_path / "ledger"))
     path = study(tmp_path, architecture=[f"ffn:{number}" for number in range(1, 11)], seeds=20, threads=1)

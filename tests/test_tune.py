@@ -116,6 +116,7 @@ def test_a_finished_search_trains_nothing_and_says_the_same(plain: tuple[Path, O
     assert {path: path.stat().st_mtime_ns for path in record_paths(results)} == before
 
 
+@pytest.mark.slow
 def test_a_larger_budget_goes_on(tmp_path: Path) -> None:
     path = written(tmp_path, {"backend": "fake"}, seeds=1)
     assert tune(path, "--results", tmp_path / "results", "--trials", 3).status == 0
@@ -181,6 +182,7 @@ def test_a_test_set_that_would_tempt_is_not_looked_at(tmp_path: Path, monkeypatc
     assert set(looks) == {"ffn:8"}, "a test row was predicted before the winner was chosen"
 
 
+@pytest.mark.slow
 def test_a_rung_gives_up_what_is_worse_than_the_median(tmp_path: Path) -> None:
     path = written(
         tmp_path, {"backend": "fake"}, rungs=[1, 2], pruner="median", budget={"trials": 16}, sampler="random"
@@ -195,6 +197,7 @@ def test_a_rung_gives_up_what_is_worse_than_the_median(tmp_path: Path) -> None:
     assert {record["max_epochs"] for record in searched(tmp_path / "results")} == {1, 2, 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("budget", "least"), [({"epochs": 10}, 3), ({"seconds": 0.001}, 1), ({"trials": 9, "epochs": 7}, 2)]
 )
@@ -206,6 +209,7 @@ def test_a_search_ends_when_the_first_of_its_budget_is_spent(
     assert len(table(tmp_path / "results")) == least
 
 
+@pytest.mark.slow
 def test_of_several_objectives_the_unbeaten_are_tested(tmp_path: Path) -> None:
     sizes = {"input_size": {"low": 2, "high": 8}}
     space = {"architecture": ["ffn:1"], "features": sizes, "training": {"learning_rate": [0.01, 0.5]}}
@@ -339,6 +343,7 @@ def test_seeds_share_the_rows_of_a_split_seed() -> None:
     assert not np.array_equal(own[0].test, own[1].test)
 
 
+@pytest.mark.slow
 def test_the_report_has_the_search_in_four_charts(plain: tuple[Path, Outcome]) -> None:
     run = Run(next(run for run in plain[0].iterdir() if len(pd.read_csv(run / "tables" / "search.csv")) == 12))
     results = Results(run)
