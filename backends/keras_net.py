@@ -326,7 +326,6 @@ def _canonical(model: keras.Model) -> Iterator[tuple[str, keras.Variable, tuple[
     depthwise = {id(leaf.kernel) for leaf in _leaves(model) if isinstance(leaf, keras.layers.DepthwiseConv2D)}
     for weight in model.weights:
         shape = tuple(weight.shape)
-        # as a convolution in groups of one channel
         # a layer's name cannot hold a slash; a depthwise kernel is one of a convolution in groups of one channel
         name = weight.path.replace("-", "/")
         yield name, weight, (*shape[:2], 1, shape[2] * shape[3]) if id(weight) in depthwise else shape

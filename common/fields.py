@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -60,6 +61,11 @@ _NUMBERS = frozenset(
         *(name for name in FIGURES if name not in _TEXTS and name not in _NESTED),
     )
 )
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(_TEXTS, str),
+    **dict.fromkeys(_NUMBERS, (int, float)),
+    **_NESTED,
+}
 
 
 def mistake(record: Mapping[str, Any]) -> str | None:
@@ -71,13 +77,13 @@ def mistake(record: Mapping[str, Any]) -> str | None:
         Where one that every record has is missing, or its JSON is none.
     """
     for name, value in record.items():
-        if value is None:
-            continue
-        kind = str if name in _TEXTS else (int, float) if name in _NUMBERS else _NESTED.get(name, object)
-        if not isinstance(value, kind):
+        if value is not None and not isinstance(value, _KINDS.get(name, object)):
             return f"{name} is {value!r:.40}"
     if missing := [name for name in _NEEDED if record[name] is None]:
         return f"{missing[0]} is null"
-    if not isinstance(json.loads(record.get("versions") or "{}"), dict):
-        return "versions is no object"
-    return None
+    return None if _is_object(record.get("versions") or "{}") else "versions is no object"
+
+
+@functools.lru_cache  # the records of a run have few different ones
+def _is_object(text: str) -> bool:
+    return isinstance(json.loads(text), dict)
