@@ -80,6 +80,7 @@ def test_a_column_is_hidden_and_shown(page: Any, results: Results) -> None:
 def test_a_trial_is_opened_by_its_row_and_by_its_address(page: Any, results: Results) -> None:
     opened(page, results.run.directory)
     page.click("#board a:has-text('attention_700')")
+    page.wait_for_selector("#detail[open]")
     assert page.inner_text("#detail-title") == "torch attention_700"
     records = [one for one in results.records if one["architecture"] == "attention_700"]
     page.click("#detail button:has-text('seed 1')")
@@ -132,7 +133,7 @@ def test_a_reader_with_a_keyboard_gets_everywhere(page: Any, results: Results) -
     assert page.evaluate("document.activeElement.textContent").startswith("parameters")
     page.focus("#board tbody a >> nth=0")
     page.keyboard.press("Enter")
-    assert page.is_visible("#detail")
+    page.wait_for_selector("#detail[open]")
     page.keyboard.press("Escape")
 
 
@@ -195,6 +196,7 @@ def test_markup_in_names_is_text(page: Any, tmp_path: Path) -> None:
     page.select_option("#chart-choice", index=0)
     assert "数字" in page.inner_text("#chart")
     page.click("#board tbody a >> nth=0")
+    page.wait_for_selector("#detail[open]")
     assert name in page.inner_text("#detail-title")
     page.click("#detail .close")
     assert page.title() != "owned"
