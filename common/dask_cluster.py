@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
@@ -132,6 +133,9 @@ def _on_worker(packed: str) -> Answer:
     """Run a packed job in a Dask worker, and end its process when the cluster has been told to forget it."""
     from distributed import get_worker
 
+    # Dask has its workers give every freed array back to the system; a trial's process, which reads this as it starts,
+    # would spend half its time on getting the pages again
+    os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
     worker = get_worker()
     key = worker.get_current_task()
 

@@ -191,7 +191,7 @@ class _Fit:
         plan = augmented(plan, trial, images, self.data)
         self.meter.resume()
         self.backend.fit(prepared, plan, self._epoch_end)
-        if self.course.best is not None:
+        if self.course.best:  # a classifier of the user's own has no weights to come back
             self.backend.set_weights(self.course.best)
 
     def _epoch_end(self, train_loss: float | None) -> bool:

@@ -109,6 +109,24 @@ def test_a_cluster_started_for_the_run_gives_what_local_processes_give(tmp_path:
     assert not [child for child in psutil.Process().children(recursive=True) if "common.worker" in child.cmdline()]
 
 
+FAST_MEMORY = """
+import os
+from sklearn.tree import DecisionTreeClassifier
+
+def tree():
+    assert "MALLOC_TRIM_THRESHOLD_" not in os.environ, "Dask's own setting"
+    return DecisionTreeClassifier()
+"""
+
+
+def test_a_trials_memory_is_not_given_back_at_every_step(tmp_path: Path) -> None:
+    (tmp_path / "tree.py").write_text(FAST_MEMORY)
+    path = study(tmp_path, backend="sklearn", architecture=f"{tmp_path}/tree.py:tree", training={"optimizer": "adam"})
+    call("--study", path, "--allow-code", "--results", tmp_path / "dask", "--executor", "dask")
+    (record,) = records(tmp_path / "dask")
+    assert record["status"] == "ok", record["error"]
+
+
 def test_a_node_that_dies_midway_leaves_the_study_complete(tmp_path: Path, cluster: Cluster) -> None:
     doomed, _ = cluster.worker(), cluster.worker()
     path = study(tmp_path, architecture=["ffn:1", "ffn:2"], seeds=4, threads=1)

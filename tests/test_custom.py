@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import call, records, study
+
 ROOT = Path(__file__).parent.parent
 
 NETWORKS = """
@@ -120,3 +122,14 @@ def test_another_frameworks_network_is_unsupported(networks: Path) -> None:
     assert done.returncode == 0
     status = {record["backend"]: record["status"] for record in json.loads(done.stdout)["trials"]}
     assert status == {"sklearn": "unsupported", "keras": "unsupported", "torch": "ok"}
+
+
+def test_early_stopping_leaves_a_classifier_as_it_was_fitted(tmp_path: Path) -> None:
+    (tmp_path / "tree.py").write_text(
+        "from sklearn.tree import DecisionTreeClassifier\ndef tree(): return DecisionTreeClassifier()\n"
+    )
+    training = {"optimizer": "adam", "early_stopping_patience": 5}
+    path = study(tmp_path, backend="sklearn", architecture=f"{tmp_path}/tree.py:tree", training=training)
+    call("--study", path, "--allow-code", "--results", tmp_path / "results", "--quiet")
+    (record,) = records(tmp_path / "results")
+    assert record["status"] == "ok", record["error"]
