@@ -89,6 +89,12 @@ class WeightSpec:
     initializer: str
     trainable: bool = True
 
+    @property
+    def kernel(self) -> bool:
+        """Whether penalties, decay and pruning are for it; a network of the user's own has PyTorch's names."""
+        leaf = self.name.rpartition("/")[2]
+        return leaf.endswith("kernel") or (leaf == "weight" and len(self.shape) > 1)
+
 
 @dataclass(frozen=True)
 class Layer:

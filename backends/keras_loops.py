@@ -96,6 +96,15 @@ class Loop(ABC):
             drawn = np.random.SeedSequence((seed, number)).generate_state(1)[0] >> 1  # below 2**31
             state.assign(np.array([drawn, 0], state.dtype))
 
+    def kernel_variables(self) -> list[keras.Variable]:
+        """Return the kernels, in the order of :attr:`masks`."""
+        return [self.model.trainable_variables[place] for place in self.kernels]
+
+    def hold_at_zero(self, masks: list[Any]) -> None:
+        """Multiply each kernel by its mask; there are none where nothing is pruned."""
+        for kernel, mask in zip(self.kernel_variables(), masks, strict=False):
+            kernel.assign(kernel * mask)
+
     def loss(self, logits: Any, targets: Any, trainable: list[Any]) -> Any:
         """Return the mean cross-entropy of a batch, with its penalty."""
         loss = ops.mean(ops.categorical_crossentropy(targets, _full(logits), from_logits=True))
@@ -173,7 +182,6 @@ class TensorFlowLoop(Loop):
     def _steps(self, inputs: Any, targets: Any, batches: Any, rates: Any, count: Any, masks: list[Any]) -> Any:
         optimizer = self.optimizer
         variables = [variable.value for variable in self.model.trainable_variables]
-        kernels = [self.model.trainable_variables[place] for place in self.kernels]
         total, step = tf.zeros((), tf.float64), tf.zeros((), tf.int32)
         while step < count:  # over tf.range(count), XLA would compile again for each count
             rows = batches[step]
@@ -182,8 +190,7 @@ class TensorFlowLoop(Loop):
                 logits = self.model(tf.gather(inputs, rows), training=True)
                 loss = self.loss(logits, tf.gather(targets, rows), variables)
             optimizer.apply(tape.gradient(loss, variables))
-            for kernel, mask in zip(kernels, masks, strict=False):  # no masks where nothing is pruned
-                kernel.assign(kernel * mask)
+            self.hold_at_zero(masks)
             total += tf.cast(loss, tf.float64)
             step += 1
         return total
@@ -329,7 +336,6 @@ class TorchLoop(Loop):
     def steps(self, inputs: Any, targets: Any, batches: Array, rates: Array, count: int) -> float:
         optimizer = self.optimizer
         variables = [variable.value for variable in self.model.trainable_variables]
-        kernels = [self.model.trainable_variables[place] for place in self.kernels]
         total = torch.zeros((), dtype=torch.float64, device=inputs.device)
         orders = torch.as_tensor(batches[:count], device=inputs.device)
         for rows, rate in zip(orders, rates[:count].tolist(), strict=True):
@@ -338,8 +344,7 @@ class TorchLoop(Loop):
             with torch.no_grad():
                 optimizer.learning_rate = rate
                 optimizer.apply(gradients)
-                for kernel, mask in zip(kernels, self.masks, strict=False):  # no masks where nothing is pruned
-                    kernel.assign(kernel * mask)
+                self.hold_at_zero(self.masks)
                 total += loss  # read once an epoch: .item() here would wait for the device
         return float(total)
 

@@ -209,25 +209,18 @@ class KerasBackend(Backend):
         self._loop.reseed(self._network.seed)
         # ones from the start on: masks that came later would be compiled anew, at the expense of an epoch
         self._loop.masks = (
-            [keras.ops.ones(kernel.shape, kernel.dtype) for kernel in self._kernels()] if self._sparse else []
+            [keras.ops.ones(kernel.shape, kernel.dtype) for kernel in self._loop.kernel_variables()]
+            if self._network.training.sparsity
+            else []
         )
-
-    @property
-    def _sparse(self) -> bool:
-        return self._network.training.sparsity > 0
-
-    def _kernels(self) -> list[keras.Variable]:
-        variables = self._model.trainable_variables
-        return [variables[place] for place in self._loop.kernels]
 
     def prune(self, kept: Mapping[str, Array]) -> None:
         masks = {id(weight): kept[name] for name, weight, _ in _canonical(self._model) if name in kept}
         self._loop.masks = [
             keras.ops.convert_to_tensor(masks[id(kernel)].reshape(kernel.shape), kernel.dtype)
-            for kernel in self._kernels()
+            for kernel in self._loop.kernel_variables()
         ]
-        for kernel, mask in zip(self._kernels(), self._loop.masks, strict=True):
-            kernel.assign(kernel * mask)
+        self._loop.hold_at_zero(self._loop.masks)
 
     def prepare(self, inputs: Array, labels: Array) -> tuple[Any, Any]:
         smoothing, classes = self._network.training.label_smoothing, self._network.classes

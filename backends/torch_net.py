@@ -153,12 +153,7 @@ class TorchBackend(Backend):
 
     def _kernels(self) -> list[Tensor]:
         """Return the parameters that penalties and decay are for."""
-        leaves = {name: name.rpartition("/")[2] for name in self._places}
-        return [
-            tensor
-            for name, (tensor, _) in self._places.items()
-            if leaves[name].endswith("kernel") or (leaves[name] == "weight" and tensor.ndim > 1)
-        ]
+        return [self._places[spec.name][0] for spec in self.weight_specs() if spec.kernel]
 
     def prepare(self, inputs: Array, labels: Array) -> tuple[Tensor, Tensor]:
         device = torch.device("cpu") if self.runtime.idiomatic else self._device

@@ -63,7 +63,7 @@ class Pruning:
         """
         if not training.sparsity:
             return None
-        kernels = frozenset(name for name, array in backend.get_weights().items() if _is_kernel(name, array))
+        kernels = frozenset(spec.name for spec in backend.weight_specs() if spec.kernel and spec.trainable)
         if not kernels:
             raise Unsupported("training.sparsity: the network has no kernels that could be pruned")
         return cls(training, backend, kernels)
@@ -76,8 +76,3 @@ class Pruning:
 
     def _weights(self) -> Weights:
         return {name: array for name, array in self.backend.get_weights().items() if name in self.kernels}
-
-
-def _is_kernel(name: str, array: Array) -> bool:
-    leaf = name.rpartition("/")[2]  # a network of the user's own has PyTorch's names
-    return array.ndim > 1 and (leaf.endswith("kernel") or leaf == "weight")

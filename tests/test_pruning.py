@@ -57,7 +57,7 @@ def test_a_pruned_network_has_its_zeros_and_a_file_that_is_smaller_for_them(tmp_
         size[record["sparsity"]] = file.stat().st_size
         assert record["test_accuracy"] > 0.9
         assert OnnxFile(file).probabilities(np.zeros((1, 8, 8, 1), np.uint8)).shape == (1, 10)
-    assert size[0.9] < 0.5 * size[0.0]  # 12 bytes for each of a tenth of the weights, and not 4 for each of all
+    assert size[0.9] < 0.5 * size[0.0]  # 5 bytes for each of a tenth of the weights, and not 4 for each of all
     out = call("table", the_run(results)).out
     assert "sparsity" in out
 
@@ -69,6 +69,27 @@ def test_early_stopping_waits_for_the_last_of_it(tmp_path: Path) -> None:
     (saved,) = (tmp_path / "results").glob("*/trials/*/*/model.safetensors")
     kernels = np.concatenate([array.ravel() for array in load_file(saved).values() if array.ndim > 1])
     assert (kernels == 0).mean() == pytest.approx(0.9, abs=0.01)
+
+
+FROZEN = """
+from torch import nn
+
+def network():
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    layers[1].weight.requires_grad_(False)
+    return layers
+"""
+
+
+def test_weights_that_are_not_trained_stay(tmp_path: Path) -> None:
+    (tmp_path / "frozen.py").write_text(FROZEN)
+    file = study(tmp_path, backend="torch", architecture=f"{tmp_path}/frozen.py:network", training=SPARSE)
+    assert call("--study", file, "--allow-code", "--results", tmp_path / "results", "--quiet").status == 0
+    (saved,) = (tmp_path / "results").glob("*/trials/*/*/model.safetensors")
+    frozen, trained = (array for array in sorted(load_file(saved).values(), key=np.size)[::-1][:2])
+    assert frozen.size == 64 * 32
+    assert (frozen != 0).all()
+    assert (trained == 0).mean() == pytest.approx(0.9, abs=0.01)
 
 
 @pytest.mark.slow
