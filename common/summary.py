@@ -178,12 +178,17 @@ def _natural_ranks(values: pd.Series[Any]) -> np.ndarray:
 
 
 def natural(value: Any) -> tuple[Any, ...]:
-    """Sort key: null first, then numbers, then text, in which ``ffn:8`` comes before ``ffn:64``."""
+    """Sort key: null first, then numbers, then text: ``ffn:8`` before ``ffn:64``, ``attention_700`` before ``_2k``."""
     if pd.isna(value):
         return (0,)
     if isinstance(value, str):
-        return (2, [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", value)])
+        parts = re.split(r"([0-9]+k?)", value)  # numbers stand at odd places
+        return (2, [_whole(part) if at % 2 else part for at, part in enumerate(parts)])
     return (1, value)
+
+
+def _whole(text: str) -> int:
+    return 1000 * int(text[:-1]) if text.endswith("k") else int(text)
 
 
 def at_chance(summary: pd.DataFrame) -> pd.Series[bool]:

@@ -218,8 +218,9 @@ def test_order_is_natural_and_independent_of_the_rows() -> None:
     records = realistic()
     shuffled = records.sample(frac=1, random_state=3)
     pd.testing.assert_frame_equal(summarize(records), summarize(shuffled))
-    names = summarize(frame(*(trial(architecture=f"ffn:{size}") for size in (64, 8, 128))))["architecture"]
-    assert list(names) == ["ffn:8", "ffn:64", "ffn:128"]
+    ascending = ["attention_700", "attention_2k", "attention_10k", "ffn:8", "ffn:64", "ffn:128"]
+    names = summarize(frame(*(trial(architecture=name) for name in sorted(ascending))))["architecture"]
+    assert list(names) == ascending
 
 
 def test_text_shows_what_varies_and_captions_what_does_not() -> None:
