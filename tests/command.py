@@ -121,3 +121,13 @@ def _is_worker(process: psutil.Process) -> bool:
         return "common.worker" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
+
+
+def assert_said_in_one_line(status: int, out: str, err: str, expected: tuple[str, ...]) -> None:
+    """Assert that a command ended with one readable line, which has the `expected` parts, and nothing else."""
+    assert (status, out) == (2, ""), err
+    assert len(err.splitlines()) == 1, err
+    assert err.startswith("compare.py: ")
+    for text in expected:
+        assert text in err
+    assert "Traceback" not in err
