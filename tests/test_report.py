@@ -154,7 +154,9 @@ def test_a_figure_has_the_charts_labels_and_values(results: Results) -> None:
     assert axes.get_xlabel() == chart.x.label
     assert axes.get_ylabel() == "test accuracy (%)"
     assert axes.get_xscale() == "log"
-    assert {text.get_text() for text in axes.get_legend().get_texts()} == {one.label for one in chart.series}
+    assert {text.get_text() for text in axes.get_legend().get_texts()} == {
+        drawing.in_lines(one.label) for one in chart.series
+    }
     drawn = {tuple(np.asarray(line.get_ydata(), float)) for line in axes.get_lines()}
     assert {tuple(np.asarray(one.y, float)) for one in chart.series} <= drawn
 
@@ -177,6 +179,35 @@ def test_names_are_drawn_as_they_are(results: Results) -> None:
     named = replace(chart, series=[replace(one, y=["$x_1$ <b> 数字"] * len(one.y)) for one in chart.series])
     labels = [text.get_text() for text in drawing.draw(named).axes[0].get_yticklabels()]
     assert labels == [r"\$x_1\$ <b> 数字"]  # a backslash before a dollar keeps matplotlib from reading mathematics
+
+
+@pytest.mark.parametrize("name", ["accuracy-overview", "curves-val_accuracy", "pareto-parameters"])
+def test_long_names_are_broken_into_lines_and_leave_room(name: str, results: Results) -> None:
+    from dataclasses import replace
+
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    chart = results.charts[name]
+    long = [
+        f"torch attention_2k+blocks=2+middle=32+pooling_queries={at}+width=24 (lr 0.0283, weight decay 0.02)"
+        for at in range(9)
+    ]
+    series = [
+        replace(
+            one,
+            label=long[at],
+            y=long[: len(one.y)] if chart.kind == "dots" else one.y,
+            names=one.names and long[: len(one.y)],
+        )
+        for at, one in enumerate(chart.series[:9])
+    ]
+    drawn = drawing.draw(replace(chart, series=series))
+    FigureCanvasAgg(drawn).draw()  # lays it out
+    axes, width = drawn.axes[0], drawn.bbox.width
+    assert axes.bbox.width > 0.35 * width
+    names = axes.get_yticklabels() if chart.kind == "dots" else []
+    for box in (text.get_window_extent() for text in [*names, *axes.get_legend().get_texts(), axes.title]):
+        assert box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= drawn.bbox.height
 
 
 # Written

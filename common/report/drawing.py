@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 import warnings
 from pathlib import Path
@@ -37,6 +38,8 @@ PLOTLY_MARKERS = ("circle", "square", "triangle-up", "diamond", "triangle-down",
 DPI = 130
 MOST_MARKERS, MOST_NAMES = 40, 12
 """Points of a series that are marked, and that are named in the picture."""
+LINE_OF_NAME = 30
+"""Characters of a name on one line; a searched network's with its settings has a hundred."""
 
 
 def color(backend: str) -> str:
@@ -61,10 +64,21 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def in_lines(name: str, width: int = LINE_OF_NAME) -> str:
+    """Return a name, plain, in lines of at most `width` characters where an option or a word begins a new one."""
+    lines = [""]
+    for part in re.split(r"(?=\+)|(?<= )(?!\d)", name):  # a value stays with its name
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return plain("\n".join(line.rstrip() for line in lines))
+
+
 def draw(chart: Chart) -> Figure:
     """Return a chart as a figure: units on its axes, intervals drawn, what the reader must know below it."""
     names = list(dict.fromkeys(str(name) for one in chart.series for name in one.y)) if chart.kind == "dots" else []
-    drawn = figure(height=max(4.0, 1.8 + 0.3 * len(names)))
+    ticks, entries = [*map(in_lines, names)], [in_lines(one.label) for one in chart.series]
+    drawn = figure(height=max(4.0, 1.8 + 0.15 * (len(ticks) + _lines(ticks)), 1.0 + 0.18 * _lines(entries)))
     axes = drawn.add_subplot()
     for place, one in enumerate(chart.series):
         if chart.kind == "dots":
@@ -75,7 +89,7 @@ def draw(chart: Chart) -> Figure:
         x, y = zip(*chart.front, strict=True)
         axes.step(x, y, where="post", color="#767676", linewidth=1, zorder=0)
     if chart.kind == "dots":
-        axes.set_yticks(range(len(names)), map(plain, names))
+        axes.set_yticks(range(len(names)), ticks)
         axes.invert_yaxis()
     elif any(isinstance(value, str) for one in chart.series for value in one.x):
         axes.tick_params(axis="x", rotation=30)
@@ -87,6 +101,10 @@ def draw(chart: Chart) -> Figure:
     axes.legend(fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     caption(drawn, chart.caption)
     return drawn
+
+
+def _lines(texts: list[str]) -> int:
+    return sum(1 + text.count("\n") for text in texts)
 
 
 def caption(drawn: Figure, text: str) -> None:
@@ -101,7 +119,7 @@ def _points(axes: Axes, chart: Chart, one: Series, place: int) -> None:
     rank = (
         len(backends) - 1 - over
     )  # equal networks in several frameworks are one line: the first, below, is the widest
-    look: dict[str, Any] = {"color": color(one.backend), "label": plain(one.label), "zorder": 2 + over}
+    look: dict[str, Any] = {"color": color(one.backend), "label": in_lines(one.label), "zorder": 2 + over}
     if chart.kind == "line":
         look |= {"linestyle": DASHES[one.style % len(DASHES)], "linewidth": 1.3 + 1.3 * min(rank, 3), "markersize": 5}
         marker = MARKERS[one.style % len(MARKERS)] if len(one.x) < MOST_MARKERS else "none"
@@ -113,7 +131,7 @@ def _points(axes: Axes, chart: Chart, one: Series, place: int) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if one.names is not None and len(one.names) <= MOST_NAMES:
         for point, name in zip(zip(one.x, one.y, strict=True), one.names, strict=True):
-            text = plain(textwrap.shorten(name.partition(" (")[0], 28, placeholder="…"))
+            text = in_lines(name.partition(" (")[0])
             axes.annotate(
                 text,
                 point,
@@ -144,7 +162,7 @@ def _dots(axes: Axes, chart: Chart, one: Series, place: int, names: list[str]) -
         marker=MARKERS[place % len(MARKERS)],
         markersize=5,
         color=color(one.backend),
-        label=plain(one.label),
+        label=in_lines(one.label),
     )
     if one.low is not None and one.high is not None:
         for y, low, high in zip(at, one.low, one.high, strict=True):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from common.data import Dataset
 from common.report.charts import seeds
 from common.report.choice import Chosen
-from common.report.drawing import caption, color, figure
+from common.report.drawing import caption, color, figure, in_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +112,7 @@ def confusion(answers: dict[str, Answers], classes: Sequence[str]) -> Figure:
                         xticklabels=classes, yticklabels=classes, linewidths=0.3, linecolor="#dddddd")  # fmt: skip
         for at in range(len(classes)):  # the diagonal, which would drown the rest in its color
             axes.text(at + 0.5, at + 0.5, f"{shares[at, at]:.1f}", ha="center", va="center", size=6, color="#404040")
-        axes.set(title=name, xlabel="predicted", ylabel="label" if place % across == 0 else "")
+        axes.set(title=in_lines(name), xlabel="predicted", ylabel="label" if place % across == 0 else "")
         axes.tick_params(labelsize=7)
     return drawn
 
@@ -126,7 +126,7 @@ def by_class(answers: dict[str, Answers], backends: dict[str, str], classes: Seq
         right = [100 * float((one.predicted == one.label)[one.label == label].mean()) if (one.label == label).any() else np.nan
                  for label in range(len(classes))]  # fmt: skip
         at = np.arange(len(classes)) + (place - (len(answers) - 1) / 2) * spread
-        axes.plot(at, right, "o", color=color(backends[name]), label=f"{name}, n = {one.seeds}")
+        axes.plot(at, right, "o", color=color(backends[name]), label=in_lines(f"{name}, n = {one.seeds}"))
     axes.set_xticks(range(len(classes)), classes, rotation=0 if max(map(len, classes)) < 3 else 30)
     axes.set(title="accuracy by class", xlabel="class", ylabel="test images answered right (%)")
     axes.grid(alpha=0.3)
