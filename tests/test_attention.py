@@ -17,7 +17,7 @@ from torch import nn  # noqa: E402
 
 import backends  # noqa: E402
 from backends.base import Network, Runtime  # noqa: E402
-from backends.models import _declared, catalog, module  # noqa: E402
+from backends.models import catalog, module  # noqa: E402
 from backends.models.attention import SCORES, Attention  # noqa: E402
 from backends.models.torch_attention import (  # noqa: E402
     AttentionPooling,
@@ -360,13 +360,6 @@ def test_a_network_without_attention_has_no_map():
     backend.start()
     backend.build(Network(Registered(name="cnn", options=dict(catalog()["cnn"].options)), MNIST, 10, Training()))
     assert backend.attention(np.zeros((2, 28, 28, 1), np.float32)) == {}
-
-
-def test_torch_and_keras_have_the_same_sizes():
-    for name in ("attention_2k", "attention_5k"):
-        assert module("torch", name).ARCHITECTURES[name] == dict(catalog()[name].options)
-        declared = _declared(Path(catalog()[name].modules["keras"].replace(".", "/") + ".py"))
-        assert declared[name] == dict(catalog()[name].options)
 
 
 @pytest.mark.parametrize("shape", [(17, 17, 1), (20, 20, 1), (24, 24, 3), *POSITIONS])

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import backends
+from backends import models
 from backends.base import Runtime
 from backends.models import offered
 from tests.contract import CHECKS, WAYS
@@ -83,3 +84,9 @@ def test_capability_is_exactly_the_expected_set(name: str) -> None:
         reason = capability.reason_against([need])
         assert (reason is None) == (need in EXPECTED[name])
         assert reason is None or len(reason) > 10
+
+
+def test_one_name_with_different_options_in_two_frameworks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "_declared", lambda path: {"net": {"width": len(path.stem)}})
+    with pytest.raises(ValueError, match=r"net has other options than in backends\.models\.keras_"):
+        models.catalog.__wrapped__()

@@ -29,13 +29,21 @@ class Entry:
 
 @functools.cache
 def catalog() -> Mapping[str, Entry]:
-    """Return every registered architecture by name, from the literals in this folder's files."""
+    """Return every registered architecture by name, from the literals in this folder's files.
+
+    Raises
+    ------
+    ValueError
+        Where two frameworks' files give one name different options: it would not be the same network.
+    """
     entries: dict[str, Entry] = {}
-    for path in sorted(Path(__file__).parent.glob("*_*.py")):
+    for path in sorted(Path(__file__).parent.glob("[a-z]*_*.py")):
         framework = path.stem.partition("_")[0]
         for name, options in _declared(path).items():
-            modules = dict(entries[name].modules) if name in entries else {}
-            entries[name] = Entry(options, {**modules, framework: f"{__name__}.{path.stem}"})
+            known = entries.setdefault(name, Entry(options, {}))
+            if known.options != options:
+                raise ValueError(f"{path.name}: {name} has other options than in {', '.join(known.modules.values())}")
+            entries[name] = Entry(options, {**known.modules, framework: f"{__name__}.{path.stem}"})
     return entries
 
 
