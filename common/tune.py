@@ -6,6 +6,7 @@ search that was killed is asked the same questions again, and goes on where it w
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -84,7 +85,7 @@ def tune(work: Plan, options: Options, vocabulary: Vocabulary, say: Callable[[st
     Parameters
     ----------
     work : as :func:`contenders` returns.
-    say : takes a line for each trial of the search.
+    say : takes a line for each trial of the search, with how much of the budget is spent.
 
     Raises
     ------
@@ -156,7 +157,7 @@ class _Measure:
     claims: Claims
     say: Callable[[str], None]
 
-    def __call__(self, trial: Trial) -> Record:
+    def __call__(self, trial: Trial, so_far: str) -> Record:
         key = trial.key
         if (record := self.run.record(key)) is not None:
             return record
@@ -172,13 +173,11 @@ class _Measure:
             record = unsupported(trial, reason)
         write(self.run, record, self.environment)
         self.claims.release(key)
-        self.say(line(record))
+        self.say(f"[{so_far}] {line(record)}")
         return record
 
 
-def _candidates(
-    contender: Trial, search: Search, vocabulary: Vocabulary, measure: Callable[[Trial], Record]
-) -> Iterator[Candidate]:
+def _candidates(contender: Trial, search: Search, vocabulary: Vocabulary, measure: _Measure) -> Iterator[Candidate]:
     """Yield a contender's candidates until its budget is spent; one asked for again costs what it cost."""
     asked, spaces = _sampler(search), distributions(search)
     spent, failed = {"trials": 0.0, "seconds": 0.0, "epochs": 0.0}, 0
@@ -190,7 +189,8 @@ def _candidates(
         except UserError as error:
             candidate = Candidate(name, question.number, question.params, None, [], "failed", str(error))
         else:
-            candidate = _tried(question, name, trial, search, measure)
+            so_far = _so_far(search.budget, {**spent, "trials": spent["trials"] + 1})
+            candidate = _tried(question, name, trial, search, functools.partial(measure, so_far=so_far))
         if candidate.state == "complete":
             asked.tell(question, [candidate.records[-1][objective] for objective in search.objectives])
         else:
@@ -232,6 +232,11 @@ def _grid(contender: Trial, leaves: Leaves) -> dict[str, list[Any]]:
 def _left(budget: Budget, spent: Mapping[str, float]) -> bool:
     limits = budget.model_dump(exclude_none=True)
     return all(spent[name] < limit for name, limit in limits.items())
+
+
+def _so_far(budget: Budget, spent: Mapping[str, float]) -> str:
+    limits = budget.model_dump(exclude_none=True)
+    return ", ".join(f"{spent[name]:.0f}/{limit:.0f} {name}" for name, limit in limits.items())
 
 
 def _sampler(search: Search) -> optuna.Study:

@@ -95,6 +95,11 @@ def test_the_best_by_validation_is_tested_over_fresh_seeds_of_one_split(plain: t
     assert f"width {best['width'].iloc[0]}" in outcome.out
 
 
+def test_each_trial_says_how_much_of_the_budget_is_spent(plain: tuple[Path, Outcome]) -> None:
+    said = [line.partition("]")[0] for line in plain[1].err.splitlines() if " of validation in " in line]
+    assert said == 2 * [f"[{at}/6 trials" for at in range(1, 7)]
+
+
 def test_trials_of_a_search_are_records_without_any_figure_of_the_test_data(plain: tuple[Path, Outcome]) -> None:
     for record in searched(plain[0]):
         assert record["status"] == "ok"
