@@ -298,6 +298,7 @@ for changes in {changes}:
 """
 
 
+@pytest.mark.slow
 def test_the_twin_in_keras_is_the_same_function_with_every_option():
     changes = [{"scores": scores, "blocks": 2} for scores in SCORES] + [{"projections": "dense"}]
     environment = {**os.environ, **backends.load("keras").environment(Runtime(engine="torch"))}

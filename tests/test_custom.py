@@ -63,7 +63,11 @@ def networks(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("backend", "name", "parameters"),
-    [("torch", "torch_net", 4 * 10 + 144 * 10 + 10), ("keras", "keras_net", 650), ("sklearn", "forest", None)],
+    [
+        ("torch", "torch_net", 4 * 10 + 144 * 10 + 10),
+        pytest.param("keras", "keras_net", 650, marks=pytest.mark.slow),
+        ("sklearn", "forest", None),
+    ],
 )
 def test_every_backend_trains_one(networks: Path, backend: str, name: str, parameters: int | None) -> None:
     place = f"networks.py:{name}"

@@ -69,10 +69,10 @@ def test_every_optimizer_activation_and_depth_from_1_to_8_is_there() -> None:
     ("wrong", "case"),
     [
         ("WrongEpsilon", "adam"),
-        ("WrongL2", "adam, L2"),
-        ("WrongInitialWeight", "adam"),
-        ("WrongBatchOrder", "adam"),
-        ("WrongLearningRate", "sgd"),
+        pytest.param("WrongL2", "adam, L2", marks=pytest.mark.slow),
+        pytest.param("WrongInitialWeight", "adam", marks=pytest.mark.slow),
+        pytest.param("WrongBatchOrder", "adam", marks=pytest.mark.slow),
+        pytest.param("WrongLearningRate", "sgd", marks=pytest.mark.slow),
     ],
 )
 def test_parity_sees_what_is_wrong(wrong: str, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +90,7 @@ def test_the_right_backend_passes_where_the_wrong_ones_fail() -> None:
     assert verdict.holds
 
 
+@pytest.mark.slow
 def test_float32_drifts_and_asserts_nothing() -> None:
     vocabulary = Vocabulary({"sklearn": (), "torch": ()})
     dataset = data.load("digits")

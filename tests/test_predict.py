@@ -103,6 +103,7 @@ def test_no_framework_is_imported(digits_model: Path, tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_images_that_are_no_drawings_are_only_resized(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(3), 60)
