@@ -236,7 +236,7 @@ def _left(budget: Budget, spent: Mapping[str, float]) -> bool:
 
 def _so_far(budget: Budget, spent: Mapping[str, float]) -> str:
     limits = budget.model_dump(exclude_none=True)
-    return ", ".join(f"{spent[name]:.0f}/{limit:.0f} {name}" for name, limit in limits.items())
+    return ", ".join(f"{spent[name]:.0f}/{limit:g} {name}" for name, limit in limits.items())
 
 
 def _sampler(search: Search) -> optuna.Study:

@@ -64,11 +64,11 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def in_lines(name: str, width: int = LINE_OF_NAME) -> str:
-    """Return a name, plain, in lines of at most `width` characters where an option or a word begins a new one."""
+def in_lines(name: str) -> str:
+    """Return a name, plain, in lines of :data:`LINE_OF_NAME` characters at most where an option or a word begins a new one."""
     lines = [""]
     for part in re.split(r"(?=\+)|(?<= )(?!\d)", name):  # a value stays with its name
-        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > LINE_OF_NAME:
             lines.append("")
         lines[-1] += part
     return plain("\n".join(line.rstrip() for line in lines))
