@@ -27,6 +27,7 @@ SETTINGS = {
     "batch_size": "training.batch_size",
     "optimizer": "training.optimizer",
     "learning_rate": "training.learning_rate",
+    "sparsity": "training.sparsity",
 }
 """Flags that lay their values over the study's, and the field each one sets."""
 
@@ -45,6 +46,7 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--batch-size", nargs="+", type=whole, metavar="N")
     group.add_argument("--optimizer", nargs="+", metavar="NAME", help="sgd, adam, adamw")
     group.add_argument("--learning-rate", nargs="+", type=number, metavar="RATE")
+    group.add_argument("--sparsity", nargs="+", type=number, metavar="SHARE", help="of weights that end at zero")
     group.add_argument(
         "--dataset", nargs="+", metavar="NAME", help="auto, mnist, fashion_mnist, cifar10, digits, FILE.npz"
     )

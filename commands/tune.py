@@ -70,7 +70,7 @@ def _plan(study: Study, arguments: argparse.Namespace, vocabulary: Vocabulary) -
     over = given(arguments)
     seeds = over.pop("seeds", None)
     if study.search is None:
-        raise UserError(f"study: {study.name} has no search; run it with compare.py --study {study.name}")
+        raise UserError(f"study: {study.name} has no search; give it to compare.py --study")
     limits = {"trials": arguments.trials, "seconds": arguments.max_seconds, "epochs": arguments.max_epochs}
     update = {"seeds": seeds or study.search.seeds}
     if any(limits.values()):

@@ -149,7 +149,7 @@ def render(found: Found, width: int | None) -> str:
     ]
     pruned, failed = (sum(one.state == state for one in found.candidates) for state in ("pruned", "failed"))
     notes = ["Chosen by validation figures alone: no trial of the search has read a test image. seconds: of all trials, "
-             "from data to record. All candidates: tables/search.csv."]  # fmt: skip
+             "from data to record. found at: the candidate, counted from 1. All candidates: tables/search.csv."]  # fmt: skip
     notes += found.without
     notes += [f"{pruned} candidates were given up early, {failed} failed."] * bool(pruned or failed)
     notes += ["Below, each is trained from fresh seeds and tested once, on the split of the search: seeds differ in "

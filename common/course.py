@@ -26,7 +26,7 @@ class Course:
     ----------
     patience : epochs without a better one after which it is over; None where it goes through all of them.
     stopping : which epoch is better, and which weights remain.
-    first : the epoch, counted from 1, from which on an epoch may be the best.
+    first : the epoch, counted from 1, from which on the network is as it is to be, and may be the best.
     history : by name, a figure for each epoch.
     best : the weights to come back to at the end; None where the last remain.
     """
@@ -105,10 +105,14 @@ class Course:
         }
 
     def _reached(self) -> dict[str, Any]:
-        """Return epochs and seconds of training until the validation accuracy first was at each level."""
+        """Return epochs and seconds of training until the network, pruned or not, first was at each level."""
         found: dict[str, Any] = {}
         for level in LEVELS:
-            passed = [number for number, value in enumerate(self.history["val_accuracy"], 1) if value >= level / 100]
+            passed = [
+                number
+                for number, value in enumerate(self.history["val_accuracy"], 1)
+                if number >= self.first and value >= level / 100
+            ]
             found[f"epochs_to_{level}"] = passed[0] if passed else None
             found[f"fit_s_to_{level}"] = sum(self.history["epoch_s"][: passed[0]]) if passed else None
         return found

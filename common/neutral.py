@@ -93,7 +93,7 @@ def report(models: Sequence[Exported], format: Literal["csv"] | HumanFormat, wid
 
 
 def render(rows: Sequence[Row], format: HumanFormat, width: int | None, file: str) -> str:
-    """Return the table of all rows, the quickest in ONNX Runtime first.
+    """Return the table of all rows, those of equal architecture and sparsity together.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def render(rows: Sequence[Row], format: HumanFormat, width: int | None, file: st
     from common.environment import cpu_model
     from common.tables import percent
 
-    rows = sorted(rows, key=lambda row: float(row.figures["latency_ms_p50"]))
+    rows = sorted(rows, key=_place)
     elsewhere = cpu_model()
     marks = ["†" if row.record["contended"] or row.record["cpu"] != elsewhere else "" for row in rows]
     # what is computed in 8 bits has no figures in its framework
@@ -114,6 +114,7 @@ def render(rows: Sequence[Row], format: HumanFormat, width: int | None, file: st
     columns = [
         _words("backend", [row.exported.choice.backend for row in rows]),
         _words("architecture", [row.record["architecture"] for row in rows]),
+        _words("seed", [str(row.record["seed"]) for row in rows], keep=2),
         _words("trial", [row.record["key"][:8] for row in rows], keep=1),
         *([_words("sparsity", [f"{row.exported.sparsity:g}" for row in rows])] if pruned else []),
         *(
@@ -138,6 +139,15 @@ def render(rows: Sequence[Row], format: HumanFormat, width: int | None, file: st
     head = [f"{rows[0].record['dataset']} · threads {', '.join(map(str, threads))} · cpu"]
     head[0] += " · float32" * (not any(scores))
     return lay_out(columns, head, _notes(any(marks), any(scores), pruned), format, width, file)
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    from common.summary import natural
+
+    record = row.record
+    names = (record["architecture"], record["backend"], record["engine"] or "", row.exported.numbers)
+    architecture, backend, engine, numbers = map(natural, names)
+    return architecture, row.exported.sparsity, backend, engine, record["seed"], record["key"], numbers
 
 
 def csv(rows: Sequence[Row]) -> str:
@@ -203,13 +213,9 @@ def _figures(
 
     marks = marks or [""] * len(values)
     fair = [value for value, mark in zip(values, marks, strict=True) if value is not None and not mark]
-    best = (min(fair) if least else max(fair)) if fair else None
-    cells = [
-        Cell(
-            DASH if value is None else number(value), best=not mark and value is not None and value == best, remark=mark
-        )
-        for value, mark in zip(values, marks, strict=True)
-    ]
+    best = number(min(fair) if least else max(fair)) if fair else None  # equal as shown is equal
+    texts = [DASH if value is None else number(value) for value in values]
+    cells = [Cell(text, best=not mark and text == best, remark=mark) for text, mark in zip(texts, marks, strict=True)]
     return Column(header, cells, keep)
 
 

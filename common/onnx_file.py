@@ -87,6 +87,10 @@ class OnnxFile:
 
 def _checked(path: Path) -> bytes:
     try:
+        if path.is_dir():
+            raise UserError(
+                f"{path}: is a folder; give a model.onnx that compare.py export wrote, such as the one in it"
+            )
         if not path.is_file():
             raise UserError(f"{path}: there is no such file; give a model.onnx that compare.py export wrote")
         content = path.read_bytes()

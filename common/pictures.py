@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,10 +49,10 @@ def files(names: Sequence[Path]) -> list[Path]:
     return found
 
 
-def read(path: Path) -> dict[str, npt.NDArray[np.uint8]]:
+def read(path: Path, wanted: Wanted) -> dict[str, npt.NDArray[np.uint8]]:
     """Return the images of a file by name, as they are: (h, w), (h, w, 3) or (h, w, 4).
 
-    A file .npy may hold several: (n, h, w) or (n, h, w, channels).
+    A file .npy may hold several: (n, h, w) or (n, h, w, channels), or rows of as many values as the model's images have.
 
     Raises
     ------
@@ -65,7 +66,7 @@ def read(path: Path) -> dict[str, npt.NDArray[np.uint8]]:
     try:
         if path.stat().st_size == 0:
             raise UserError(f"{path}: is empty")
-        found = _array(path) if path.suffix == ".npy" else [_decoded(path)]
+        found = _array(path, wanted) if path.suffix == ".npy" else [_decoded(path)]
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     return {str(path) if len(found) == 1 else f"{path}[{number}]": image for number, image in enumerate(found)}
@@ -104,8 +105,8 @@ def _too_large(path: Path, size: str) -> str:
     return f"{path}: {size} is more than {MOST_PIXELS // 10**6} megapixels, and is not decoded; make it smaller"
 
 
-def _array(path: Path) -> list[npt.NDArray[np.uint8]]:
-    """Return the images of a file .npy: numbers from 0 to 255, shares from 0 to 1, or truth values."""
+def _array(path: Path, wanted: Wanted) -> list[npt.NDArray[np.uint8]]:
+    """Return the images of a file .npy: numbers from 0 to 255 or as in the model's data, shares from 0 to 1, or truth."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)  # its header alone
     except (ValueError, EOFError) as error:
@@ -116,12 +117,16 @@ def _array(path: Path) -> list[npt.NDArray[np.uint8]]:
         )
     if array.size > MOST_PIXELS:
         raise UserError(_too_large(path, f"{array.size:,} values"))
+    if array.ndim == 2 and array.shape[1] == math.prod(wanted.image_shape):
+        array = array.reshape(-1, *wanted.image_shape)
     one = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     values = np.array(array[None] if one else array)
     if values.dtype.kind in "fb":
         if not np.isfinite(values).all():
             raise UserError(f"{path}: not all of its values are finite")
         values = values * (255.0 if values.max() <= 1 else 1.0)
+    if 1 < values.max() <= wanted.max_value:
+        values = values * (255 / wanted.max_value)
     if values.min() < 0 or values.max() > 255:
         raise UserError(f"{path}: values from {values.min():g} to {values.max():g}; give 0 to 255, or 0 to 1")
     return list(np.rint(values).astype(np.uint8))

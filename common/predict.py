@@ -98,7 +98,7 @@ def predict(model: Path, names: Sequence[Path]) -> Predictions:
     images: list[Prediction] = []
     for path in paths:
         try:
-            found = read(path)
+            found = read(path, wanted)
         except UserError as error:
             images.append(Prediction(str(path), None, str(error)))
             continue

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 
-def line(record: dict[str, Any]) -> str:
-    """Return one finished trial in one line."""
+def line(record: Mapping[str, Any], varying: Iterable[str] = ()) -> str:
+    """Return one finished trial in one line, with the settings named `varying`."""
     backend = record["backend"] + (f"/{record['engine']}" if record["engine"] else "")
     share = "official split" if record["train_share"] is None else f"train share {record['train_share']:g}"
-    head = f"{backend} {record['architecture']}, {share}, seed {record['seed']}:"
+    settings = "".join(f"{name.replace('_', ' ')} {_short(record[name])}, " for name in varying)
+    head = f"{backend} {record['architecture']}, {share}, {settings}seed {record['seed']}:"
     if record["status"] == "ok":
         on_validation = record["test_accuracy"] is None
         accuracy = record["val_accuracy"] if on_validation else record["test_accuracy"]
@@ -20,6 +22,10 @@ def line(record: dict[str, Any]) -> str:
     lines = (record["error"] or "").strip().splitlines() or ["no message"]
     reason = lines[-1] if lines[0].startswith("Traceback") else lines[0]
     return f"{head} {record['status']}: {reason}"
+
+
+def _short(value: object) -> str:
+    return "off" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 class Progress:

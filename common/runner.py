@@ -218,7 +218,7 @@ class _Share:
                     record["contended"] |= self.claims.accompanied(record["key"])
                     self._write(record)
                     self.claims.release(record["key"])
-                    self.progress.advance(line(record))
+                    self.progress.advance(line(record, self.plan.varying))
 
     def _refuse(self, trials: Sequence[Trial], refused: Mapping[str, str]) -> None:
         """Record trials that their backend cannot express, and say so in one line for each reason."""
@@ -228,7 +228,7 @@ class _Share:
             self.progress.skip(count, f"{count} unsupported: {reason}")
 
     def _write(self, record: Record) -> None:
-        write(self.run, record, self.environment)
+        write(self.run, record, self.environment, self.plan.varying)
         self.tracking.track([record["key"]])
         self.records[record["key"]] = record
 
@@ -291,11 +291,11 @@ def unsupported(trial: Trial, reason: str) -> Record:
     return {**empty_record(trial), "status": "unsupported", "error": reason, "contended": False}
 
 
-def write(run: Run, record: Record, environment: Mapping[str, Any]) -> None:
-    """Put a finished trial's record, with what it ran on, in its place, and log it."""
+def write(run: Run, record: Record, environment: Mapping[str, Any], varying: Sequence[str]) -> None:
+    """Put a finished trial's record, with what it ran on, in its place, and log it, see :func:`common.progress.line`."""
     record |= in_record(environment)
     run.write(record)
-    run.log(line(record))
+    run.log(line(record, varying))
 
 
 def failures(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

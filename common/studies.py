@@ -124,6 +124,16 @@ class Plan:
         digest = hashlib.sha256("".join(self.keys).encode()).hexdigest()
         return "-".join([self.study.name, *self.datasets, digest[:8]])
 
+    @functools.cached_property
+    def varying(self) -> list[str]:
+        """The columns in which trials differ, besides those that every line of progress has."""
+        always = ("backend", "engine", "architecture", "split", "train_share", "seed", "data_sha256", "split_seed")
+        different: dict[str, set[Any]] = {}
+        for fields in (trial.flat() for trial in self.trials):
+            for name, value in fields.items():
+                different.setdefault(name, set()).add(value)
+        return [name for name, values in different.items() if len(values) > 1 and name not in always]
+
     @property
     def note(self) -> str | None:
         """What every output must say of the data."""
@@ -162,7 +172,7 @@ def plan(study: Study, over: Leaves, vocabulary: Vocabulary, data_dir: str | Non
         For a mistake in the study, on the command line, or in the data.
     """
     if study.search is not None:
-        raise UserError(f"study: {study.name} is a search; run it with compare.py tune {study.name}")
+        raise UserError(f"study: {study.name} is a search; give it to compare.py tune")
     found = trials(study, over, vocabulary, defaults)
     for name in ("split_seed", "scored_on"):
         if any(getattr(trial, name) is not None for trial in found):

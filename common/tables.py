@@ -267,6 +267,13 @@ def notes(rows: pd.DataFrame) -> list[str]:
     if unsteady(rows).any():
         said.append(f"~ the same work took one seed more than {STEADY:g} times as long as another (a busy machine?); "
                      "compared with nothing.")  # fmt: skip
+    pruned = bool((rows["sparsity"] > 0).any())
+    if rows["fit_s_to_98"].notna().any():
+        said.append("to 98%: training until 98% of the validation images first were right"
+                    + ", with all that is to be pruned gone" * pruned + f"; {DASH} where not every seed came there.")  # fmt: skip
+    if pruned:
+        said.append("sparsity: share of the kernels' weights that are zero; parameters and model kB count them all the "
+                     "same, a file written by compare.py export does not.")  # fmt: skip
     if rows["first_step_s"].notna().any():
         said.append("first step s: one batch beforehand, with all that is traced or compiled at it; no part of fit s.")
     if rows["peak_memory_mb"].notna().any():

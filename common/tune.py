@@ -106,7 +106,7 @@ def tune(work: Plan, options: Options, vocabulary: Vocabulary, say: Callable[[st
             closing(Processes(terms(work, options, environment))) as processes,
             Claims(run.claims, run.clear) as claims,
         ):
-            measure = _Measure(work, run, environment, processes, claims, say)
+            measure = _Measure(work, search, run, environment, processes, claims, say)
             for contender in work.trials:
                 for candidate in _candidates(contender, search, vocabulary, measure):
                     candidates.append(candidate)
@@ -151,6 +151,7 @@ class _Measure:
     """Gives a trial's record: the one there is, or that of the training that it now gets."""
 
     work: Plan
+    search: Search
     run: Run
     environment: Mapping[str, Any]
     processes: Processes
@@ -171,9 +172,10 @@ class _Measure:
             record["contended"] = self.claims.accompanied(key)
         else:
             record = unsupported(trial, reason)
-        write(self.run, record, self.environment)
+        searched = [name.rpartition(".")[2] for name in self.search.parameters if "." in name]
+        write(self.run, record, self.environment, searched)
         self.claims.release(key)
-        self.say(f"[{so_far}] {line(record)}")
+        self.say(f"[{so_far}] {line(record, searched)}")
         return record
 
 

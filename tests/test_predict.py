@@ -78,6 +78,21 @@ def test_png_jpeg_arrays_and_folders_are_classified_in_one_table(digits_model: P
         assert line.split()[1] == one["class"] and f"{one['probability']:.4f}" in line
 
 
+@pytest.mark.parametrize("shape", [(10, 8, 8), (10, 64)], ids=str)
+def test_arrays_may_be_as_the_models_data_are(shape: tuple[int, ...], digits_model: Path, tmp_path: Path) -> None:
+    digits = load("digits")
+    np.save(tmp_path / "own.npy", digits.images[:10].reshape(shape))  # 0 to 16
+    done = call("predict", digits_model, tmp_path / "own.npy", "--json")
+    assert done.status == 0, done.err
+    found = [image["class"] for image in json.loads(done.out)["images"]]
+    assert sum(one == str(label) for one, label in zip(found, digits.labels, strict=False)) >= 8
+
+
+def test_a_folder_is_no_model(digits_model: Path) -> None:
+    done = call("predict", digits_model.parent, digits_model)
+    assert done.status == 2 and "is a folder; give a model.onnx" in done.err
+
+
 def test_what_is_drawn_larger_inverted_or_elsewhere_is_the_same(digits_model: Path, tmp_path: Path) -> None:
     paper = enlarged(3)
     moved = np.full((400, 500), 255, np.uint8)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from backends.base import Stopping
+from common.course import Course
 from common.onnx_file import OnnxFile
 from common.pruning import kept, last_epoch, sparsity
 from config import Training
@@ -42,6 +44,15 @@ def run(folder: Path, **fields: Any) -> Path:
     done = call("--study", study(folder, **fields), "--results", folder / "results", "--quiet")
     assert done.status == 0, done.err
     return folder / "results"
+
+
+def test_an_accuracy_counts_as_reached_once_the_network_is_pruned() -> None:
+    course = Course(None, Stopping(), first=3)
+    for accuracy in (0.99, 0.98, 0.96, 0.97):
+        figures = {"train_loss": 0.1, "val_accuracy": accuracy, "val_log_loss": 0.1, "epoch_s": 2.0}
+        course.epoch_end(figures, dict)
+    found = course.figures()
+    assert (found["epochs_to_97"], found["fit_s_to_97"], found["epochs_to_98"]) == (4, 8.0, None)
 
 
 def test_a_pruned_network_has_its_zeros_and_a_file_that_is_smaller_for_them(tmp_path: Path) -> None:

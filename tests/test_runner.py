@@ -248,6 +248,9 @@ def test_progress_is_plain_lines_on_standard_error(whole: tuple[Path, Path, Outc
     lines = outcome.err.splitlines()
     assert [line[:5] for line in lines] == [f"[{number}/6]" for number in range(1, 7)]
     assert all(line.endswith(" left") for line in lines)
+    path = study(tmp_path, architecture="ffn:1", training={"learning_rate": [0.1, 0.25]})
+    varied = call("--study", path, "--results", tmp_path / "results").err.splitlines()
+    assert ["learning rate 0.1, seed 0:" in varied[0], "learning rate 0.25, seed 0:" in varied[1]] == [True, True]
     path = study(tmp_path, architecture="ffn:1")
     assert call("--study", path, "--results", tmp_path / "results", "--quiet").err == ""
 

@@ -315,10 +315,10 @@ def test_a_mistake_is_said_in_a_line(tmp_path: Path, search: dict[str, Any], mes
 def test_a_study_is_run_and_a_search_is_tuned(tmp_path: Path) -> None:
     outcome = tune("quick", "--results", tmp_path / "results")
     assert outcome.status == 2
-    assert "study: quick has no search; run it with compare.py --study quick" in outcome.err
+    assert "study: quick has no search; give it to compare.py --study" in outcome.err
     outcome = call("--study", written(tmp_path), "--results", tmp_path / "results")
     assert outcome.status == 2
-    assert "study: search is a search; run it with compare.py tune" in outcome.err
+    assert "study: search is a search; give it to compare.py tune" in outcome.err
     outcome = tune(written(tmp_path, {"protocol": ["matched", "native"]}), "--results", tmp_path / "results")
     assert outcome.status == 2
     assert "there are 2 contenders fake; of a study with a search" in outcome.err

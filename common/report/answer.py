@@ -118,7 +118,7 @@ def _undecided(best: pd.Series[Any], rest: pd.DataFrame, names: Mapping[Any, str
         least = (
             ""
             if pd.isna(sd) or few < 2
-            else f" (below about {percent(least_difference(float(sd), few))} points nothing can)"
+            else f" (of differences below about {percent(least_difference(float(sd), few))} points nothing can)"
         )
         return f"{text} from {few} seed{'s' * (few != 1)}{least}."
     return f"{text} by the tests that were possible."
