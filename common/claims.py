@@ -17,7 +17,7 @@ import pandas as pd
 
 from common.layout import Cell, Column, HumanFormat, lay_out
 from common.published import DEPTHS, EXPLORATION_SOURCE, LIGHTWEIGHT, LIGHTWEIGHT_SOURCE, NODES, RECORDS, Model
-from common.stats import MeanInterval, mean_interval
+from common.stats import INTERVAL_SEEDS, MeanInterval, mean_interval
 from common.summary import SPEC_FIELDS, complete
 from config import parse_architecture
 
@@ -26,7 +26,6 @@ Word = Literal["holds", "fails", "cannot be told"]
 LUCK = 0.15
 """Points by which one published run may lie above the mean of many."""
 
-LEAST_SEEDS = 3
 CIRCUMSTANCES = ("cpu", "device", "threads", "contended")
 """What trials must share for their times and energy to be compared."""
 
@@ -122,20 +121,20 @@ def _text(found: MeanInterval, unit: str = "%") -> str:
 
 def _side(found: MeanInterval, boundary: float) -> Word:
     """Say whether a mean lies above a boundary."""
-    if found.n < LEAST_SEEDS or found.low is None or found.high is None or found.low <= boundary <= found.high:
+    if found.n < INTERVAL_SEEDS or found.low is None or found.high is None or found.low <= boundary <= found.high:
         return "cannot be told"
     return "holds" if found.low > boundary else "fails"
 
 
 _OPPOSITE: dict[Word, Word] = {"holds": "fails", "fails": "holds", "cannot be told": "cannot be told"}
-_FEW = f"fewer than {LEAST_SEEDS} seeds on MNIST's official split"
+_FEW = f"fewer than {INTERVAL_SEEDS} seeds on MNIST's official split"
 
 
 def _reproduced(source: str, model: Model, measured: _Measured) -> Verdict:
     found = measured.accuracy(model.architecture)
     claimed = f"{model.accuracy:.2f}%"
     claim = f"{model.title}: accuracy ({model.architecture})"
-    if found.n < LEAST_SEEDS or found.high is None:
+    if found.n < INTERVAL_SEEDS or found.high is None:
         return Verdict(source, claim, claimed, _text(found), "cannot be told", _FEW)
     epochs = measured.first(model.architecture, "max_epochs") or 0
     if found.high < model.accuracy - LUCK and epochs < model.epochs:
@@ -178,7 +177,9 @@ def _records(measured: _Measured) -> Iterator[Verdict]:
     for record in RECORDS:
         claim = f"{record.title}: not beaten"
         known = [name for name in measured.trials if name.startswith(record.family) and not _is_variant(name)]
-        sizes = {name: measured.first(name, "parameters") for name in known if measured.accuracy(name).n >= LEAST_SEEDS}
+        sizes = {
+            name: measured.first(name, "parameters") for name in known if measured.accuracy(name).n >= INTERVAL_SEEDS
+        }
         within = [name for name, size in sizes.items() if size is not None and size <= record.budget]
         source, claimed = "others, best within a budget", f"{record.accuracy:.2f}%, {record.parameters:,} parameters"
         if not within:

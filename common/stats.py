@@ -14,6 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 CLAIM_SEEDS = 5
 """Seeds below which a table says that no difference can be claimed."""
 
+INTERVAL_SEEDS = 3
+"""Seeds from which on one interval, which is wide with so few, may decide a question that was asked beforehand."""
+
 ALPHA = 0.05
 """Share of tables without any difference in which one may still be claimed."""
 

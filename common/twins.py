@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from common.stats import CLAIM_SEEDS, mean_interval
+from common.stats import INTERVAL_SEEDS, mean_interval
 
 WITHOUT = ("scores=position", "scores=uniform", "scores=none")
 """How a twin's name ends, or goes on: no query and key, the plain mean, no attention at all."""
@@ -34,7 +34,7 @@ def worth(ok: pd.DataFrame, of: pd.Series[int], fields: list[str]) -> pd.DataFra
     DataFrame
         By configuration, the name of the twin that comes closest, the mean difference in test accuracy (a share) over
         shared seeds, and its interval: all twins' intervals hold with 95% together (Bonferroni). Null below
-        :data:`common.stats.CLAIM_SEEDS` seeds.
+        :data:`common.stats.INTERVAL_SEEDS` seeds.
     """
     rows: dict[Any, tuple[str, float | None, float | None, float | None]] = {}
     names = ok["architecture"].unique()
@@ -48,7 +48,7 @@ def worth(ok: pd.DataFrame, of: pd.Series[int], fields: list[str]) -> pd.DataFra
                 for label, twin in networks.items()
                 if _is_twin(label, name) and LEAST <= twin["parameters"].iloc[0] / network["parameters"].iloc[0] <= MOST
             }
-            changes = {label: change for label, change in changes.items() if len(change) >= CLAIM_SEEDS}
+            changes = {label: change for label, change in changes.items() if len(change) >= INTERVAL_SEEDS}
             if changes:
                 closest = min(changes, key=lambda label: changes[label].mean())
                 found = mean_interval(changes[closest], level=1 - 0.05 / len(changes))
