@@ -42,7 +42,7 @@ def outcomes(name: str, engine: str, way: str) -> dict[str, str]:
     runtime = Runtime(engine=engine or None, **WAYS[way][0])
     environment = {**os.environ, **backends.load(name).environment(runtime), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tests.contract", name, engine, way]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=560, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = done.stdout.splitlines()
     assert len(lines) == 1, f"{name} printed on its own accord: {lines[:-1]}"
