@@ -117,7 +117,8 @@ def _array(path: Path, wanted: Wanted) -> list[npt.NDArray[np.uint8]]:
         )
     if array.size > MOST_PIXELS:
         raise UserError(_too_large(path, f"{array.size:,} values"))
-    if array.ndim == 2 and array.shape[1] == math.prod(wanted.image_shape):
+    # a square is a picture, not as many rows as an image has pixels
+    if array.ndim == 2 and array.shape[0] != array.shape[1] == math.prod(wanted.image_shape):
         array = array.reshape(-1, *wanted.image_shape)
     one = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     values = np.array(array[None] if one else array)
@@ -125,7 +126,7 @@ def _array(path: Path, wanted: Wanted) -> list[npt.NDArray[np.uint8]]:
         if not np.isfinite(values).all():
             raise UserError(f"{path}: not all of its values are finite")
         values = values * (255.0 if values.max() <= 1 else 1.0)
-    if 1 < values.max() <= wanted.max_value:
+    if 1 < values.max() <= wanted.max_value < 255:
         values = values * (255 / wanted.max_value)
     if values.min() < 0 or values.max() > 255:
         raise UserError(f"{path}: values from {values.min():g} to {values.max():g}; give 0 to 255, or 0 to 1")

@@ -216,9 +216,9 @@ class _Share:
             for record in records:
                 if self.claims.holds(record["key"]):
                     record["contended"] |= self.claims.accompanied(record["key"])
-                    self._write(record)
+                    said = self._write(record)
                     self.claims.release(record["key"])
-                    self.progress.advance(line(record, self.plan.varying))
+                    self.progress.advance(said)
 
     def _refuse(self, trials: Sequence[Trial], refused: Mapping[str, str]) -> None:
         """Record trials that their backend cannot express, and say so in one line for each reason."""
@@ -227,10 +227,11 @@ class _Share:
         for reason, count in Counter(refused.values()).items():
             self.progress.skip(count, f"{count} unsupported: {reason}")
 
-    def _write(self, record: Record) -> None:
-        write(self.run, record, self.environment, self.plan.varying)
+    def _write(self, record: Record) -> str:
+        said = write(self.run, record, self.environment, self.plan.varying)
         self.tracking.track([record["key"]])
         self.records[record["key"]] = record
+        return said
 
     def _claimed(self, jobs: Sequence[Job]) -> Iterator[Job | None]:
         """Yield jobs whose trials are now claimed; None where all that is left is being run by others."""
@@ -291,11 +292,13 @@ def unsupported(trial: Trial, reason: str) -> Record:
     return {**empty_record(trial), "status": "unsupported", "error": reason, "contended": False}
 
 
-def write(run: Run, record: Record, environment: Mapping[str, Any], varying: Sequence[str]) -> None:
-    """Put a finished trial's record, with what it ran on, in its place, and log it, see :func:`common.progress.line`."""
+def write(run: Run, record: Record, environment: Mapping[str, Any], varying: Sequence[str]) -> str:
+    """Put a finished trial's record, with what it ran on, in its place, log it, and return :func:`common.progress.line`."""
     record |= in_record(environment)
     run.write(record)
-    run.log(line(record, varying))
+    said = line(record, varying)
+    run.log(said)
+    return said
 
 
 def failures(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

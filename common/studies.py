@@ -126,13 +126,12 @@ class Plan:
 
     @functools.cached_property
     def varying(self) -> list[str]:
-        """The columns in which trials differ, besides those that every line of progress has."""
-        always = ("backend", "engine", "architecture", "split", "train_share", "seed", "data_sha256", "split_seed")
-        different: dict[str, set[Any]] = {}
-        for fields in (trial.flat() for trial in self.trials):
-            for name, value in fields.items():
-                different.setdefault(name, set()).add(value)
-        return [name for name, values in different.items() if len(values) > 1 and name not in always]
+        """The settings in which trials differ, see :func:`common.naming.varying_fields`."""
+        import pandas as pd
+
+        from common.naming import varying_fields
+
+        return varying_fields(pd.DataFrame([trial.flat() for trial in self.trials]))
 
     @property
     def note(self) -> str | None:

@@ -31,7 +31,6 @@ from common.executor import Processes
 from common.jobs import Job
 from common.ownership import Claims
 from common.process import kill_all
-from common.progress import line
 from common.runner import Options, begin, execute, refusal, terms, unsupported, write
 from common.signals import ending
 from common.store import Run, cannot_write, write_atomically
@@ -106,7 +105,10 @@ def tune(work: Plan, options: Options, vocabulary: Vocabulary, say: Callable[[st
             closing(Processes(terms(work, options, environment))) as processes,
             Claims(run.claims, run.clear) as claims,
         ):
-            measure = _Measure(work, search, run, environment, processes, claims, say)
+            varying = [
+                name.rpartition(".")[2] for name in search.parameters if "." in name
+            ]  # an architecture names its own
+            measure = _Measure(work, varying, run, environment, processes, claims, say)
             for contender in work.trials:
                 for candidate in _candidates(contender, search, vocabulary, measure):
                     candidates.append(candidate)
@@ -151,7 +153,7 @@ class _Measure:
     """Gives a trial's record: the one there is, or that of the training that it now gets."""
 
     work: Plan
-    search: Search
+    varying: Sequence[str]
     run: Run
     environment: Mapping[str, Any]
     processes: Processes
@@ -172,10 +174,9 @@ class _Measure:
             record["contended"] = self.claims.accompanied(key)
         else:
             record = unsupported(trial, reason)
-        searched = [name.rpartition(".")[2] for name in self.search.parameters if "." in name]
-        write(self.run, record, self.environment, searched)
+        said = write(self.run, record, self.environment, self.varying)
         self.claims.release(key)
-        self.say(f"[{so_far}] {line(record, searched)}")
+        self.say(f"[{so_far}] {said}")
         return record
 
 

@@ -88,6 +88,13 @@ def test_arrays_may_be_as_the_models_data_are(shape: tuple[int, ...], digits_mod
     assert sum(one == str(label) for one, label in zip(found, digits.labels, strict=False)) >= 8
 
 
+def test_a_square_array_is_one_picture(digits_model: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "large.npy", np.kron(load("digits").images[0, :, :, 0], np.ones((8, 8), np.uint8)) * 15)
+    done = call("predict", digits_model, tmp_path / "large.npy", "--json")
+    (image,) = json.loads(done.out)["images"]
+    assert image["class"] == str(load("digits").labels[0])
+
+
 def test_a_folder_is_no_model(digits_model: Path) -> None:
     done = call("predict", digits_model.parent, digits_model)
     assert done.status == 2 and "is a folder; give a model.onnx" in done.err
