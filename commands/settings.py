@@ -32,7 +32,7 @@ SETTINGS = {
 """Flags that lay their values over the study's, and the field each one sets."""
 
 
-def add_flags(group: argparse._ArgumentGroup) -> None:
+def add_flags(group: argparse._ArgumentGroup, seeds: str = "number of seeds: 0 to N - 1") -> None:
     """Take the flags of :data:`SETTINGS`, the number of seeds, and whether code that a file names may be run."""
     group.add_argument("--backend", action="append", metavar="NAME", help="only this backend; repeatable")
     group.add_argument("--engine", action="append", metavar="NAME", help="Keras's engine: tensorflow, torch, jax")
@@ -41,7 +41,7 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--allow-code", action="store_true", help="run the module:callable that a study file names")
     group.add_argument("--split", nargs="+", type=share, metavar="SHARE", help="train shares, or official")
-    group.add_argument("--seeds", type=positive, metavar="N", help="number of seeds: 0 to N - 1")
+    group.add_argument("--seeds", type=positive, metavar="N", help=seeds)
     group.add_argument("--epochs", nargs="+", type=whole, metavar="N")
     group.add_argument("--batch-size", nargs="+", type=whole, metavar="N")
     group.add_argument("--optimizer", nargs="+", metavar="NAME", help="sgd, adam, adamw")

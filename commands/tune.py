@@ -57,7 +57,8 @@ def _parser() -> Parser:
     budget.add_argument("--trials", type=positive, metavar="N", help="candidates")
     budget.add_argument("--max-seconds", type=seconds, metavar="S", help="seconds of trials")
     budget.add_argument("--max-epochs", type=positive, metavar="N", help="epochs of training")
-    add_flags(parser.add_argument_group("what is trained (a value given here is not searched; --seeds: of the test)"))
+    trained = parser.add_argument_group("what is trained (a value given here is not searched)")
+    add_flags(trained, seeds="fresh seeds of the test (the search has a seed of its own)")
     add_conduct(parser.add_argument_group("how it is run"), "search")
     parser.add_places()
     return parser

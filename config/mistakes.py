@@ -20,6 +20,7 @@ _FIELD = re.compile(r"[a-z0-9_]+")
 def explain(error: ValidationError, model: type[Spec]) -> list[str]:
     """Turn pydantic's errors into one line a field: dotted path, value found, what is allowed, nearest spelling."""
     messages: dict[tuple[str, str], list[str]] = {}
+    unknown_names = [str(item["loc"][-1]) for item in error.errors() if item["type"] == "extra_forbidden"]
     for item in error.errors():
         # a union's members ("constrained-float", "FeedForward") stand in the path, and are no fields
         unknown = item["loc"][-1:] if item["type"] == "extra_forbidden" else ()  # written as the user likes
@@ -39,6 +40,8 @@ def explain(error: ValidationError, model: type[Spec]) -> list[str]:
         elif item["type"] == "too_short" and item["input"]:
             continue  # its items are wrong, not too few: they have messages of their own
         elif item["type"] == "missing":
+            if any(repr(names[-1]) in nearest(name, names[-1:]) for name in unknown_names):
+                continue  # it is there, misspelt: the line of the unknown field says so
             message = "is missing; it has no default"
         elif item["type"] != "value_error":
             found = f"found {_short(item['input'])}; "

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 import backends
 from backends.models import catalog
+from common import neutral, smaller
 from common.data import load
 from common.export import Exported
 from common.inputs import cut
@@ -359,7 +360,7 @@ def test_in_8_bits_a_network_is_smaller_and_its_accuracy_is_that_of_the_file(tmp
 
 @pytest.mark.slow
 def test_the_ranges_are_those_of_training_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from common import export, smaller
+    from common import export
 
     results = trained(tmp_path, backend="torch", architecture="ffn:16")
     seen: list[Any] = []
@@ -373,8 +374,8 @@ def test_the_ranges_are_those_of_training_images(tmp_path: Path, monkeypatch: py
     assert np.array_equal(seen[0].reshape(len(train), -1), digits.images[train].reshape(len(train), -1) / 16)
 
 
-def scored(numbers: str, size: int, validation: float, test: float) -> Exported:
-    choice: Any = SimpleNamespace(backend="torch", record={"architecture": f"ffn:{size}"})
+def scored(numbers: str, size: int, validation: float, test: float, **record: Any) -> Exported:
+    choice: Any = SimpleNamespace(backend="torch", record={"architecture": f"ffn:{size}", **record})
     score = Score(validation, round(1000 * test), 1000)
     return Exported(choice, Path(), 0.0, "logits", 1, np.zeros(1), b"x" * size, numbers, score)
 
@@ -384,6 +385,26 @@ def test_the_smallest_file_is_chosen_by_validation_accuracy() -> None:
               scored("float32", 400, 0.991, 0.96)]  # fmt: skip
     assert [smallest(models, level) for level in (0.98, 0.99, 0.995)] == [models[1], models[3], models[0]]
     assert smallest(models, 0.999) is None
+    table = smaller.render(models[1:], "text", None)
+    (line,) = [line.split() for line in table.splitlines() if line.split()[:1] == ["99.5%"]]
+    assert line[1] == "none" and "The most of any file: 99.10% of the validation images right" in table
+
+
+def test_equal_networks_stand_together_in_the_neutral_table() -> None:
+    shared = {"dataset": "digits", "threads": 1, "contended": False, "cpu": "one", "backend": "torch", "engine": None,
+              "model_bytes": 1, "latency_ms_p50": 1.0, "throughput_per_s": 1.0}  # fmt: skip
+    figures = dict.fromkeys(("latency_ms_p50", "throughput_per_s", "peak_memory_mb", "memory_rise_mb"), 1.0)
+    sizes = [(16, 1), (128, 0), (16, 0)]
+    rows = [
+        neutral.Row(scored(numbers, size, 0.9, 0.9, key=f"{size}{seed}", seed=seed, **shared), figures)
+        for numbers in ("int8", "float32")
+        for size, seed in sizes
+    ]
+    lines = neutral.render(rows, "text", None, "tables/neutral.csv").splitlines()
+    found = [line.split() for line in lines if line.startswith("torch")]
+    assert [(row[1], row[2], row[4]) for row in found] == [
+        (f"ffn:{size}", str(seed), numbers) for size, seed in sorted(sizes) for numbers in ("float32", "int8")
+    ]
 
 
 @pytest.mark.slow

@@ -117,6 +117,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[object]], tuple[str, ...]]] = {
         raw('{"question": "?", "base": {"backend": "fake", "architecture": "ffn:1", "training": {"l2": 1e999}}}'),
         ("training.l2: found inf", "finite number"),
     ),
+    "required field misspelt": (
+        raw('{"question": "?", "base": {"backend": "fake", "architecure": "ffn:1"}}'),
+        ("architecure: is not a known field; did you mean 'architecture'?",),
+    ),
     "unknown key of a study": (raw('{"question": "?", "baze": {}}'), ("mine.json: baze", "did you mean 'base'?")),
     "study without a question": (raw('{"base": {}}'), ("mine.json: question: is missing",)),
     "grids of a study empty": (raw('{"question": "?", "grids": []}'), ("mine.json: grids: found []", "at least 1")),
