@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -16,6 +16,8 @@ LABELS = {"batch_size": "batch", "learning_rate": "lr", "early_stopping_patience
 JOINED = ["backend", "engine", "architecture", "data_sha256", "split", "train_share"]
 """Fields that are not columns of their own: shown together, or (the hash) not at all."""
 
+TRAINING = {"max_epochs", *Training.model_fields}
+
 USUAL = Training().model_dump(include={"beta_1", "beta_2", "epsilon", "schedule", "augmentation", "validation"})
 """Settings that are only worth a word where they are not the default."""
 
@@ -24,6 +26,29 @@ def varying_fields(rows: pd.DataFrame) -> list[str]:
     """Return the settings in which rows differ, other than those that always stand in a row."""
     fields = [name for name in SPEC_FIELDS if name not in JOINED]
     return [name for name in fields if rows[name].nunique(dropna=False) > 1]
+
+
+def together(rows: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the settings of training that change only together, if more than two, by the one that stands for them.
+
+    As where each of a study's grids has its own way of training, and a column for each would say one thing many times.
+    Where no value occurs twice nothing shows that they belong together. The first that is a word stands for the others:
+    ``optimizer`` rather than ``batch_size``.
+    """
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for name in (name for name in varying_fields(rows) if name in TRAINING):
+        groups.setdefault(tuple(pd.factorize(rows[name], use_na_sentinel=False)[0]), []).append(name)
+    found = {}
+    for names in (names for place, names in groups.items() if len(names) > 2 and max(place) + 1 < len(rows)):
+        first = next((name for name in names if isinstance(rows[name].iloc[0], str)), names[0])
+        found[first] = [name for name in names if name != first]
+    return found
+
+
+def telling_fields(rows: pd.DataFrame) -> list[str]:
+    """Return what of :func:`varying_fields` tells rows apart: of settings that change together, one."""
+    told = {name for names in together(rows).values() for name in names}
+    return [name for name in varying_fields(rows) if name not in told]
 
 
 def split_text(row: Mapping[Any, Any]) -> str:
@@ -47,7 +72,7 @@ def setting_text(name: str, value: Any) -> str:
 
 
 def identity(rows: pd.DataFrame) -> list[Column]:
-    """Return the columns that say which configuration a row is: always backend and architecture, then what varies."""
+    """Return the columns that say which configuration a row is: always backend and architecture, then what tells."""
     texts = {
         "backend": [backend_label(row) for row in rows[["backend", "engine"]].to_dict("records")],
         "architecture": [str(name) for name in rows["architecture"]],
@@ -55,7 +80,7 @@ def identity(rows: pd.DataFrame) -> list[Column]:
     }
     if len(set(texts["split"])) == 1:
         del texts["split"]
-    for name in varying_fields(rows):
+    for name in telling_fields(rows):
         texts[field_label(name)] = [setting_text(name, value) for value in rows[name]]
     return [Column(header, [Cell(text) for text in cells], right=False) for header, cells in texts.items()]
 
@@ -73,22 +98,34 @@ def row_names(rows: pd.DataFrame) -> list[str]:
 
 
 def caption(rows: pd.DataFrame) -> str | None:
-    """Return in one line what all rows share; settings at nothing (0, off, null) or as usual go without saying."""
+    """Return in one line what all rows share, and what goes together in those that do not.
+
+    Settings at nothing (0, off, null) or as usual go without saying.
+    """
     if not len(rows):
         return None
     head, varying = rows.iloc[0], varying_fields(rows)
     splits = {split_text(row) for row in rows[["split", "train_share"]].drop_duplicates().to_dict("records")}
     parts = [] if "dataset" in varying else [str(head["dataset"])]
     parts += [f"split {splits.pop()}"] if len(splits) == 1 else []
-    for name in (name for name in SPEC_FIELDS if name not in [*JOINED, "dataset", *varying]):
-        value = head[name]
-        if pd.isna(value) or value in (0, False, "", "none"):
-            continue
-        if name in USUAL and value == USUAL[name]:
-            continue
-        bare = name in ("optimizer", "device", "precision")
-        parts.append(setting_text(name, value) if bare else f"{field_label(name)} {setting_text(name, value)}")
+    shared = [name for name in SPEC_FIELDS if name not in [*JOINED, "dataset", *varying]]
+    parts += _settings(head, [name for name in shared if name not in USUAL or head[name] != USUAL[name]])
+    for first, others in together(rows).items():
+        for _, row in rows.drop_duplicates(first).iterrows():
+            with_it = ", ".join(_settings(row, others))
+            parts.append(f"{field_label(first)} {setting_text(first, row[first])}: {with_it}")
     return " · ".join(parts)
+
+
+def _settings(row: pd.Series[Any], names: Iterable[str]) -> list[str]:
+    """Return settings that are at something, named where their value does not speak for itself."""
+    return [
+        setting_text(name, row[name])
+        if name in ("optimizer", "device", "precision")
+        else f"{field_label(name)} {setting_text(name, row[name])}"
+        for name in names
+        if not pd.isna(row[name]) and row[name] not in (0, False, "", "none")
+    ]
 
 
 def unlike(rows: pd.DataFrame) -> str | None:

@@ -126,12 +126,12 @@ class Plan:
 
     @functools.cached_property
     def varying(self) -> list[str]:
-        """The settings in which trials differ, see :func:`common.naming.varying_fields`."""
+        """The settings that tell trials apart, see :func:`common.naming.telling_fields`."""
         import pandas as pd
 
-        from common.naming import varying_fields
+        from common.naming import telling_fields
 
-        return varying_fields(pd.DataFrame([trial.flat() for trial in self.trials]))
+        return telling_fields(pd.DataFrame([trial.flat() for trial in self.trials]))
 
     @property
     def note(self) -> str | None:

@@ -233,6 +233,23 @@ def test_text_shows_what_varies_and_captions_what_does_not() -> None:
     assert "97.87 ± 0.11" in line and "[97.61, 98.13]" in line
 
 
+def test_settings_that_change_together_are_one_column_and_said_above() -> None:
+    other = {"batch_size": 128, "optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.02, "max_epochs": 10}
+    trials = [trial(architecture=name, threads=2, **more) for name in ("cnn", "mlp") for more in ({}, other)]
+    above, table = render(summarize(frame(*trials)), "text").split("\n\n")[:2]
+    assert table.splitlines()[0].split()[:4] == ["backend", "architecture", "optimizer", "accuracy"]
+    assert row_of(table, "cnn", "adam ") and row_of(table, "cnn", "adamw ")
+    assert "optimizer adam: max epochs 50, batch 32, lr 0.001" in above
+    assert "optimizer adamw: max epochs 10, batch 128, lr 0.01, weight decay 0.02" in above
+
+    two = [one | {"weight_decay": 0.0, "max_epochs": 50, "batch_size": 32} for one in trials]
+    table = render(summarize(frame(*two)), "text").split("\n\n")[1]
+    assert table.splitlines()[0].split()[2:4] == ["optimizer", "lr"], "two are not hidden"
+
+    above, table = render(summarize(frame(*trials[:2])), "text").split("\n\n")[:2]
+    assert "batch  optimizer  lr" in table and "optimizer" not in above, "of two rows nothing shows what goes together"
+
+
 def test_best_is_marked_by_direction_within_equal_test_sets_and_ties_share_it() -> None:
     records = frame(
         trial(backend="sklearn", test_accuracy=0.98, fit_s=20.0),
