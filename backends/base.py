@@ -98,13 +98,16 @@ class WeightSpec:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer as ``profile`` shows it; `flops` counts two a multiply-add of matrix products and convolutions."""
+    """One layer as ``profile`` shows it; `flops` counts two a multiply-add of matrix products and convolutions.
+
+    It is None where nothing says what a layer computes.
+    """
 
     name: str
     kind: str
     output_shape: tuple[int, ...]
     parameters: int
-    flops: int
+    flops: int | None
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,10 @@ class Unsupported(Exception):
     """A backend cannot express what a trial asks for, which only building its network could tell."""
 
 
+_ON_GPU = {"NVIDIA_TF32_OVERRIDE": "0", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+"""Products of float32 in float32, in every framework; and GPUs in the order in which NVML, which reads energy, has them."""
+
+
 class Backend(ABC):
     """A framework behind one small interface.
 
@@ -227,7 +234,7 @@ class Backend(ABC):
     @classmethod
     def environment(cls, runtime: Runtime) -> dict[str, str]:
         """Return the environment variables to set before the process starts."""
-        return {}
+        return {} if runtime.device == "cpu" else dict(_ON_GPU)
 
     @abstractmethod
     def start(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -81,13 +81,13 @@ class Loop(ABC):
 
     @staticmethod
     @abstractmethod
-    def peak_memory_mb() -> float:
-        """Return the GPU's peak memory since :meth:`reset_peak_memory`."""
+    def peak_memory_mb() -> float | None:
+        """Return the GPU's peak memory since :meth:`reset_peak_memory`; None where a higher one was before."""
 
     @staticmethod
     @abstractmethod
     def reset_peak_memory() -> None:
-        """Begin to measure the GPU's peak memory anew, where the engine can."""
+        """Begin to measure the GPU's peak memory anew."""
 
     def reseed(self, seed: int) -> None:
         """Start dropout's draws anew, each layer with a stream of its own."""
@@ -205,6 +205,9 @@ class TensorFlowLoop(Loop):
 class JaxLoop(Loop):
     """All steps as one program, or one program for each; their state goes back into Keras's variables afterwards."""
 
+    peak_before: ClassVar = 0
+    """Bytes of the GPU that were once in use when the peak was last reset."""
+
     def __init__(self, model: keras.Model, optimizer: keras.Optimizer, batch_size: int, penalty: float) -> None:
         super().__init__(model, optimizer, batch_size, penalty)
         # the learning rate is one of the optimizer's variables
@@ -238,12 +241,14 @@ class JaxLoop(Loop):
         jax.block_until_ready(jax.live_arrays())
 
     @staticmethod
-    def peak_memory_mb() -> float:
-        return float(jax.devices()[0].memory_stats()["peak_bytes_in_use"]) / 1e6
+    def peak_memory_mb() -> float | None:
+        peak = int(jax.devices()[0].memory_stats()["peak_bytes_in_use"])
+        return peak / 1e6 if peak > JaxLoop.peak_before else None
 
     @staticmethod
     def reset_peak_memory() -> None:
-        pass  # JAX's peak is the process's
+        # JAX's peak is the process's
+        JaxLoop.peak_before = int(jax.devices()[0].memory_stats()["peak_bytes_in_use"])
 
     def _variables(self) -> tuple[list[Any], list[Any], list[Any]]:
         return self.model.trainable_variables, self.model.non_trainable_variables, self.optimizer.variables

@@ -73,16 +73,16 @@ class KerasBackend(Backend):
     @classmethod
     def environment(cls, runtime: Runtime) -> dict[str, str]:
         engine = runtime.engine or cls.engines[0]
-        variables = {"KERAS_BACKEND": engine, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        variables = {**super().environment(runtime), "KERAS_BACKEND": engine, "TF_CPP_MIN_LOG_LEVEL": "3"}
         if engine == "jax":
             # the size of XLA's pool has no other setting; with one thread it hands nothing over
             variables |= {"NPROC": str(runtime.threads)} if runtime.threads is not None else {}
             variables |= {"JAX_ENABLE_X64": "1"} if runtime.precision == "float64" else {}
         if runtime.device == "cpu":
             return variables | {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
-        # memory as it is used, not the whole GPU's; float32 products in float32, as PyTorch's are
+        # memory as it is used, not the whole GPU's
         variables |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-        return variables | {"NVIDIA_TF32_OVERRIDE": "0", "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
+        return variables | {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}
 
     def start(self) -> None:
         global keras, keras_fit
@@ -328,9 +328,11 @@ def _count(weights: list[keras.Variable]) -> int:
     return sum(math.prod(weight.shape) for weight in weights)
 
 
-def _flops(leaf: keras.Layer) -> int:
+def _flops(leaf: keras.Layer) -> int | None:
+    if isinstance(known := getattr(leaf, "flops", None), int):  # one of ours
+        return known
     if not isinstance(leaf, keras.layers.Dense | keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
-        return 0
+        return None if any(len(weight.shape) > 1 for weight in leaf.weights) else 0
     positions = math.prod(leaf.output.shape[1:-1])
     return int(2 * positions * math.prod(leaf.kernel.shape))
 

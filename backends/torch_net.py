@@ -272,13 +272,10 @@ class TorchBackend(Backend):
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        training = self._model.training
-        self._model.eval()
-        try:
-            with torch.inference_mode(), self._autocast:
-                yield
-        finally:
-            self._model.train(training)
+        if self._model.training:  # eval() walks all modules; every epoch sets its own mode
+            self._model.eval()
+        with torch.inference_mode(), self._autocast:
+            yield
 
     def save(self, stem: Path) -> Path:
         from safetensors.torch import save_file
@@ -301,13 +298,13 @@ class TorchBackend(Backend):
     def layers(self) -> list[Layer]:
         from torch.utils.flop_counter import FlopCounterMode
 
-        leaves = {name: part for name, part in self._model.named_modules() if not list(part.children())}
+        parts = dict(self._model.named_modules())
         shapes: dict[str, tuple[int, ...]] = {}
         hooks = [
             part.register_forward_hook(
                 lambda _, __, output, name=name: shapes.update({name: tuple(getattr(output, "shape", ())[1:])})
             )
-            for name, part in leaves.items()
+            for name, part in parts.items()
         ]
         example = self._tensor(np.zeros((1, *self._network.input_shape)))
         with self._evaluating(), FlopCounterMode(display=False) as counter:
@@ -315,10 +312,14 @@ class TorchBackend(Backend):
         for hook in hooks:
             hook.remove()
         counts = {name.partition(".")[2]: sum(flops.values()) for name, flops in counter.get_flop_counts().items()}
-        return [
-            Layer(name, type(part).__name__, shapes.get(name, ()), _count(part), counts.get(name, 0))
-            for name, part in leaves.items()
-        ]
+        found = []
+        for name, part in parts.items():
+            inner = [f"{name}.{child}".removeprefix(".") for child, _ in part.named_children()]
+            flops = counts.get(name, 0) - sum(counts.get(child, 0) for child in inner)
+            layer = Layer(name, type(part).__name__, shapes.get(name, ()), _count(part), flops)
+            if not inner or layer.parameters or layer.flops:  # else it only holds others
+                found.append(layer)
+        return found
 
     def synchronise(self) -> None:
         if self._device.type == "cuda":
@@ -329,7 +330,7 @@ class TorchBackend(Backend):
 
 
 def _count(part: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in part.parameters() if parameter.requires_grad)
+    return sum(parameter.numel() for parameter in part.parameters(recurse=False) if parameter.requires_grad)
 
 
 def _permuted(tensor: Tensor, permutation: tuple[int, ...] | None) -> Tensor:

@@ -77,6 +77,6 @@ class _Costs:
                 self._flops[way] = sum(2.0 * a * b for a, b in itertools.pairwise(sizes))
             else:
                 self._flops[way] = sum(
-                    layer["flops"] for layer in self._profiler.layers(trial, shape, dataset.n_classes)
+                    layer["flops"] or 0 for layer in self._profiler.layers(trial, shape, dataset.n_classes)
                 )
         return self._flops[way]

@@ -116,10 +116,12 @@ def _gpu_counter() -> Callable[[], int] | None:
 @functools.cache
 def _rapl_counters() -> tuple[Path, ...]:
     readable = []
-    for counter in sorted(_RAPL.glob("intel-rapl:?/energy_uj")):
+    for zone in sorted(_RAPL.glob("intel-rapl:?")):
         with contextlib.suppress(OSError, ValueError):
+            counter = zone / "energy_uj"
             int(counter.read_text())
-            readable.append(counter)
+            if (zone / "name").read_text().startswith("package"):  # psys, the whole platform, holds the packages
+                readable.append(counter)
     return tuple(readable)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +125,7 @@ class Verdict:
     def holds(self) -> bool:
         """Whether the frameworks trained the same network."""
         limit = self.tolerance
-        return limit is None or (max(self.differences[-1]) <= limit and self.reload <= limit)
+        return limit is None or all(found <= limit for found in (*self.differences[-1], self.reload))
 
 
 def trials(case: Case, dataset: Dataset, precision: str, vocabulary: Vocabulary) -> list[Trial]:
@@ -212,7 +212,7 @@ def _reload(backend: Backend, other: Mapping[str, Array], test: Array, directory
     backend.load(path)
     after = backend.get_weights()
     changes = [np.abs(after[name] - before[name]).max() for name in before]
-    return float(max(*changes, np.abs(_logits(backend.predict_proba(test)) - logits).max()))
+    return _largest([*changes, np.abs(_logits(backend.predict_proba(test)) - logits).max()])
 
 
 def run(
@@ -263,28 +263,35 @@ def _ask(worker: WorkerProcess, name: str, request: dict[str, Any]) -> Trace:
         with np.load(Path(request["directory"]) / f"{mark}.npz", allow_pickle=False) as file:
             weights.append({key: file[key] for key in file.files if key != "logits"})
             logits.append(file["logits"])
-    return Trace(name, weights, logits, answer["losses"], answer["reload"])
+    # JSON has no NaN: what was none is null
+    losses = [float("nan") if loss is None else loss for loss in answer["losses"]]
+    return Trace(name, weights, logits, losses, float("nan") if answer["reload"] is None else answer["reload"])
 
 
 def _verdict(case: Case, traces: Sequence[Trace], steps: Sequence[int], precision: str) -> Verdict:
     pairs = list(itertools.combinations(traces, 2))
     differences = [
         (
-            max(_weights_apart(a.weights[mark], b.weights[mark]) for a, b in pairs),
-            max(float(np.abs(a.logits[mark] - b.logits[mark]).max()) for a, b in pairs),
-            max(abs(a.losses[mark] - b.losses[mark]) for a, b in pairs),
+            _largest(_weights_apart(a.weights[mark], b.weights[mark]) for a, b in pairs),
+            _largest(np.abs(a.logits[mark] - b.logits[mark]).max() for a, b in pairs),
+            _largest(abs(a.losses[mark] - b.losses[mark]) for a, b in pairs),
         )
         for mark in range(len(steps))
     ]
     tolerance = TOLERANCES[case.kind] if precision == "float64" else None
     names = [trace.backend for trace in traces]
-    return Verdict(case, names, steps, differences, max(trace.reload for trace in traces), tolerance)
+    return Verdict(case, names, steps, differences, _largest(trace.reload for trace in traces), tolerance)
 
 
 def _weights_apart(a: Mapping[str, Array], b: Mapping[str, Array]) -> float:
     if a.keys() != b.keys():
         return float("inf")
-    return max(float(np.abs(a[name] - b[name]).max()) for name in a)
+    return _largest(np.abs(a[name] - b[name]).max() for name in a)
+
+
+def _largest(differences: Iterable[float]) -> float:
+    """Return the largest, and NaN where one is: Python's `max` would pass over it."""
+    return float(np.max([*differences]))
 
 
 def table(verdicts: Sequence[Verdict]) -> str:

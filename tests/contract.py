@@ -22,8 +22,9 @@ from sklearn.datasets import load_digits
 
 import backends
 from backends.base import Backend, Epoch, Network, Runtime, Weights
+from backends.models import catalog
 from common.initial import epochs, initial_weights
-from config import FeedForward, Training
+from config import FeedForward, Registered, Training
 
 FFN = FeedForward(hidden_layer_sizes=(32, 16))
 TRAINING = Training(epochs=3, batch_size=64, learning_rate=0.01, early_stopping_patience=None)
@@ -118,6 +119,17 @@ def check_parameter_count_equals_formula(backend: Backend) -> None:
         assert sum(math.prod(spec.shape) for spec in backend.weight_specs() if spec.trainable) == formula
         assert sum(layer.parameters for layer in backend.layers()) == formula
         assert sum(layer.flops for layer in backend.layers()) == products
+
+
+def check_layers_hold_every_parameter_of_every_architecture(backend: Backend) -> None:
+    for name, declared in catalog().items():
+        if backend.capability.reason_against([f"architecture:{name}"]) is None:
+            architecture = Registered(name=name, options=dict(declared.options))
+            backend.build(replace(DIGITS, architecture=architecture, input_shape=(28, 28, 1)))
+            layers = backend.layers()
+            trainable = sum(math.prod(spec.shape) for spec in backend.weight_specs() if spec.trainable)
+            assert sum(layer.parameters for layer in layers) == trainable, name
+            assert all(layer.flops is not None for layer in layers), name
 
 
 def check_predict_proba_sums_to_one(backend: Backend) -> None:
@@ -351,6 +363,14 @@ def check_batch_norm_keeps_moving_statistics(backend: Backend) -> None:
     assert losses[-1] < losses[0]
     for name in ("batch_norm_0/moving_mean", "batch_norm_1/moving_variance", "batch_norm_0/gamma"):
         assert not np.allclose(after[name], initial[name], atol=1e-4), name
+
+
+def check_batch_norm_takes_a_batch_of_one_row(backend: Backend) -> None:
+    expresses(backend, "batch_norm")
+    network = replace(DIGITS, architecture=FeedForward(hidden_layer_sizes=(32, 16), batch_norm=True))
+    initial, after = built(backend, network), trained(backend, network, rows=2 * 64 + 1)
+    assert all(np.isfinite(array).all() for array in after.values())
+    assert not np.allclose(after["batch_norm_0/moving_mean"], initial["batch_norm_0/moving_mean"], atol=1e-4)
 
 
 def check_two_classes_have_two_logits(backend: Backend) -> None:

@@ -277,32 +277,36 @@ pair = [backends.load(name)(Runtime(engine=engine, precision="float64")) for nam
         (("torch", None), ("keras", "torch"))]
 for backend in pair:
     backend.start()
-images = np.random.default_rng(0).random((4, 28, 28, 1))
-for changes in {changes}:
-    options = {{**catalog()["attention_2k"].options, **changes}}
-    network = Network(Registered(name="attention_2k", options=options), (28, 28, 1), 10, Training())
-    answers, learned, maps = [], [], []
+for name, changes, shape in {cases}:
+    case, images = (name, changes, shape), np.random.default_rng(0).random((4, *shape))
+    options = {{**catalog()[name].options, **changes}}
+    network = Network(Registered(name=name, options=options), shape, 10, Training())
+    answers, learned, maps, sizes = [], [], [], []
     for backend in pair:
         backend.build(network)
-        specs = backend.weight_specs()
+        specs, layers = backend.weight_specs(), backend.layers()
         backend.set_weights(initial_weights(specs, network, 0))
         answers.append(backend.predict_proba(images))
         maps.append(backend.attention(images.astype(np.float64)))
         learned.append({{spec.name: spec.trainable for spec in specs}})
-    assert learned[0] == learned[1], changes
-    assert abs(np.asarray(answers[0]) - np.asarray(answers[1])).max() < 1e-12, changes
-    assert list(maps[0]) == list(maps[1]) and len(maps[0]) == options["blocks"] + 1, (changes, list(maps[1]))
-    for name, map in maps[0].items():
-        assert map.shape == (4, 7, 7) and abs(map.sum(axis=(1, 2)) - 1).max() < 1e-12, (changes, name)
-        assert abs(map - maps[1][name]).max() < 1e-12, (changes, name)
+        sizes.append([sum(layer.parameters for layer in layers), sum(layer.flops for layer in layers)])
+    assert learned[0] == learned[1], case
+    assert sizes[0] == sizes[1], (case, sizes)
+    assert abs(np.asarray(answers[0]) - np.asarray(answers[1])).max() < 1e-12, case
+    assert list(maps[0]) == list(maps[1]) and len(maps[0]) == options.get("blocks", -1) + 1, (case, list(maps[1]))
+    for part, map in maps[0].items():
+        assert map.shape[0] == 4 and abs(map.sum(axis=(1, 2)) - 1).max() < 1e-12, (case, part)
+        assert abs(map - maps[1][part]).max() < 1e-12, (case, part)
 """
 
 
 @pytest.mark.slow
 def test_the_twin_in_keras_is_the_same_function_with_every_option():
-    changes = [{"scores": scores, "blocks": 2} for scores in SCORES] + [{"projections": "dense"}]
+    cases = [("attention_2k", {"scores": scores, "blocks": 2}, MNIST) for scores in SCORES]
+    cases += [("attention_2k", {"projections": "dense"}, MNIST), ("attention_2k", {}, (66, 69, 1))]
+    cases += [(name, {}, MNIST) for name in ("mlp", "cnn", "resnet", "fast_cnn")]
     environment = {**os.environ, **backends.load("keras").environment(Runtime(engine="torch"))}
-    command = [sys.executable, "-c", TWINS.format(changes=changes)]
+    command = [sys.executable, "-c", TWINS.format(cases=cases)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 

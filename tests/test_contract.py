@@ -86,6 +86,13 @@ def test_capability_is_exactly_the_expected_set(name: str) -> None:
         assert reason is None or len(reason) > 10
 
 
+@pytest.mark.parametrize("name", ["keras", "torch"])
+def test_on_a_gpu_every_framework_takes_products_of_float32_in_float32(name: str) -> None:
+    variables = backends.load(name).environment(Runtime(device="cuda"))
+    assert variables["NVIDIA_TF32_OVERRIDE"] == "0"
+    assert variables["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID", "else NVML may read another GPU's energy"
+
+
 def test_one_name_with_different_options_in_two_frameworks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "_declared", lambda path: {"net": {"width": len(path.stem)}})
     with pytest.raises(ValueError, match=r"net has other options than in backends\.models\.keras_"):

@@ -176,13 +176,15 @@ def test_energy_of_a_trial_agrees_with_its_method(measured: dict[str, dict[str, 
 
 @pytest.fixture
 def counters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int], None]]:
-    """Two packages' energy counters, as files; the fixture sets them, in microjoules."""
+    """Two packages' energy counters, as files, and one that counts both again; the fixture sets them, in microjoules."""
     monkeypatch.setattr(measure, "_RAPL", tmp_path)
     measure._rapl_counters.cache_clear()
 
     def write(first: int, second: int) -> None:
-        for number, value in enumerate((first, second)):
+        zones = {"package-0": first, "psys": first + second, "package-1": second}
+        for number, (name, value) in enumerate(zones.items()):
             (tmp_path / f"intel-rapl:{number}").mkdir(exist_ok=True)
+            (tmp_path / f"intel-rapl:{number}" / "name").write_text(f"{name}\n")
             (tmp_path / f"intel-rapl:{number}" / "energy_uj").write_text(f"{value}\n")
 
     write(0, 0)

@@ -42,7 +42,7 @@ def test_frameworks_train_every_same_network(name: str) -> None:
 def check(verdict: parity.Verdict) -> None:
     limit = {"dense": 1e-11, "other": 1e-9}[verdict.case.kind]
     assert verdict.steps[-1] == 300
-    assert max(verdict.differences[-1]) <= limit, parity.table([verdict])
+    assert all(found <= limit for found in verdict.differences[-1]), parity.table([verdict])
     assert verdict.reload <= limit
     assert verdict.holds
     assert {*ENGINES, "torch"} <= set(verdict.backends)
@@ -73,6 +73,7 @@ def test_every_optimizer_activation_and_depth_from_1_to_8_is_there() -> None:
         pytest.param("WrongInitialWeight", "adam", marks=pytest.mark.slow),
         pytest.param("WrongBatchOrder", "adam", marks=pytest.mark.slow),
         pytest.param("WrongLearningRate", "sgd", marks=pytest.mark.slow),
+        pytest.param("NotANumber", "adam", marks=pytest.mark.slow),
     ],
 )
 def test_parity_sees_what_is_wrong(wrong: str, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +81,7 @@ def test_parity_sees_what_is_wrong(wrong: str, case: str, monkeypatch: pytest.Mo
     vocabulary = Vocabulary({"sklearn": (), "broken": ()})
     (verdict,) = parity.run([CASES[case]], data.load("digits"), "digits", None, vocabulary)
     assert not verdict.holds
-    assert verdict.differences[-1][0] > 1e-11
+    assert not verdict.differences[-1][0] <= 1e-11
     assert "DIFFERS" in parity.table([verdict])
 
 

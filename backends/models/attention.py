@@ -16,6 +16,7 @@ reads them. The pure variant has no convolution: each neuron of its first layer 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -131,6 +132,13 @@ class Attention:
             found |= {f"{part}_{matrix[0]}": matrix[1]} if weighs else {}
             found |= {f"{part}_bias": (self.width,)} if shifts else {}
         return found
+
+    @property
+    def flops(self) -> int:
+        """FLOPs of a sample, two a multiply-add: of dense projections, rotation, scores and what is gathered."""
+        projections = sum(2 * self.positions * math.prod(shape) for shape in self.arrays().values() if len(shape) > 1)
+        rotation = 2 * self.positions * self.width if self.position else 0
+        return projections + rotation + (4 * self.positions**2 * self.width if self.weighs else 0)
 
     @property
     def weighs(self) -> bool:

@@ -14,7 +14,7 @@ import keras
 from keras import layers, ops
 
 from backends.models.attention import Attention, Size, coordinates
-from backends.models.keras_layers import convolution
+from backends.models.keras_layers import convolution, shrunk
 from config import Scalar
 
 ARCHITECTURES = {
@@ -56,7 +56,7 @@ def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...]
 
 def _stem(x: Any, size: Size) -> Any:
     if size.shrink > 1:
-        x = layers.AveragePooling2D(size.shrink, padding="same", name="stem-shrink")(x)
+        x = shrunk(x, size.shrink, name="stem-shrink")
     x = layers.ReLU(name="stem-relu_0")(convolution(x, size.stem, size.kernel, size.strides[0], name="stem-conv_0"))
     x = convolution(x, size.stem, size.kernel, depthwise=True, name="stem-depthwise_1")
     x = layers.ReLU(name="stem-relu_1")(convolution(x, size.middle, 1, name="stem-pointwise_1"))
@@ -97,6 +97,11 @@ class RotaryAttention(_OfAttention):
             self.add(name, shape)
         if self.kind.position:
             self.add("frequency", (self.kind.heads, self.kind.width // self.kind.heads // 2, 2))
+
+    @property
+    def flops(self) -> int:
+        """FLOPs of a sample."""
+        return self.kind.flops
 
     def call(self, x: Any) -> Any:
         """Return the values each position gathers."""
@@ -155,6 +160,11 @@ class AttentionPooling(_OfAttention):
         if self.kind.position:
             self.add("pool_center", (self.queries, 1, 2))
             self.add("pool_sharpness", (self.queries, 1, 2))
+
+    @property
+    def flops(self) -> int:
+        """FLOPs of a sample, two a multiply-add: of scores by content, and of the means."""
+        return 2 * self.queries * self.kind.positions * self.kind.width * (self.kind.content + self.kind.weighs)
 
     def call(self, x: Any) -> Any:
         """Return the means of all queries side by side; where nothing weighs the positions, their mean."""

@@ -5,6 +5,7 @@ See :mod:`backends.models.torch_fast`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,6 +49,11 @@ class CosineFilters(layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return what a saved file makes the layer from."""
         return {**super().get_config(), "kernel": self.kernel, "filters": self.filters, "stride": self.stride}
+
+    @property
+    def flops(self) -> int:
+        """FLOPs of a sample, two a multiply-add."""
+        return int(2 * math.prod(self.output.shape[1:]) * self.kernel**2)
 
     def call(self, x: Any) -> Any:
         """Return (rows, height, width, 2 * filters * channels)."""

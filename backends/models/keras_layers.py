@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from keras import layers
 
 
@@ -24,3 +25,18 @@ def convolution(x: Any, width: int, size: int, stride: int = 1, depthwise: bool 
     # a gain and a bias behind a depthwise convolution would do nothing: the pointwise one has the gain, its norm no bias
     affine = {"center": not depthwise, "scale": not depthwise}
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-3, **affine, name=f"{name}-norm")(x)
+
+
+def shrunk(x: Any, size: int, *, name: str) -> Any:
+    """Return the means of squares of `size` pixels; what the image leaves over below and at the right counts as it is.
+
+    Keras pads ``same`` on every side, and its engines do not agree on what with.
+    """
+    sides = x.shape[1:3]
+    over = [(0, -side % size) for side in sides]
+    x = layers.ZeroPadding2D(over, name=f"{name}-pad")(x)
+    x = layers.AveragePooling2D(size, name=name)(x)
+    if not any(behind for _, behind in over):
+        return x
+    rows, columns = (np.minimum(size, side - np.arange(0, side, size)) for side in sides)
+    return layers.Rescaling((size**2 / np.outer(rows, columns))[..., None].tolist(), name=f"{name}-scale")(x)

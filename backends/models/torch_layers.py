@@ -36,11 +36,24 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
         assert momentum is not None
         if not self.training:
             return functional.batch_norm(input, self.running_mean, self.running_var, weight, bias, False, 0.0, self.eps)
+        count = input.numel() / input.shape[1]
+        if count == 1:
+            return self._of_one(input, momentum)
         # with momentum 1 the batch's own statistics are what is left in these two
         mean, variance = torch.empty_like(self.running_mean), torch.empty_like(self.running_var)
         output = functional.batch_norm(input, mean.zero_(), variance.zero_(), weight, bias, True, 1.0, self.eps)
-        count = input.numel() / input.shape[1]
         with torch.no_grad():
             self.running_mean.lerp_(mean, momentum)
             self.running_var.lerp_(variance * ((count - 1) / count), momentum)
         return output
+
+    def _of_one(self, input: Tensor, momentum: float) -> Tensor:
+        """Normalize the one value of each feature, its own mean with variance 0, which PyTorch refuses to do."""
+        with torch.no_grad():
+            self.running_mean.lerp_(input.flatten().to(self.running_mean), momentum)
+            self.running_var.mul_(1 - momentum)
+        normalized = input * 0
+        if self.affine:
+            shape = (1, -1, *[1] * (input.ndim - 2))
+            normalized = normalized * self.weight.view(shape) + self.bias.view(shape)
+        return normalized
