@@ -1,24 +1,39 @@
 """Each published claim beside what was measured, and whether it holds.
 
 A claim on a mean holds where the 95% interval of the mean over seeds lies on its side, fails where it lies on the
-other, and cannot be told where the interval holds the boundary, or below three seeds. A published accuracy, of one run,
-fails where it lies above the interval by more than the 0.15 points that one run may be lucky by. What a table of nodes
-says of parameters is decided by arithmetic, without a trial. All others are decided by trials on MNIST's official split,
-all of it.
+other, and cannot be told where the interval holds the boundary, below three seeds, or where so few seeds are all equal.
+A published accuracy, of one run, fails where it lies above the interval by more than the 0.15 points that one run may
+be lucky by. What a table of nodes says of parameters is decided by arithmetic, without a trial. All others are decided
+by trials on MNIST's official split, all of it.
+
+Of a network that was trained in several ways, the way it was published counts, or else that of most seeds, then of most
+epochs, then the better on validation data. The best of several networks is the best on validation data. Two networks
+are compared seed by seed, where all was the same but the architecture; in time and energy those count of which all trials
+were timed alone, and no seed took more than twice as long as another for the same work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
 
 from common.layout import Cell, Column, HumanFormat, lay_out
-from common.published import DEPTHS, EXPLORATION_SOURCE, LIGHTWEIGHT, LIGHTWEIGHT_SOURCE, NODES, RECORDS, Model
-from common.stats import INTERVAL_SEEDS, MeanInterval, mean_interval
-from common.summary import SPEC_FIELDS, complete
+from common.published import (
+    DEPTHS,
+    EXPLORATION_RECIPE,
+    EXPLORATION_SOURCE,
+    LIGHTWEIGHT,
+    LIGHTWEIGHT_RECIPE,
+    LIGHTWEIGHT_SOURCE,
+    NODES,
+    RECORDS,
+    Model,
+)
+from common.stats import INTERVAL_SEEDS, MeanInterval, evidence_interval
+from common.summary import SPEC_FIELDS, STEADY, complete, configuration, in_order
 from config import parse_architecture
 
 Word = Literal["holds", "fails", "cannot be told"]
@@ -26,12 +41,19 @@ Word = Literal["holds", "fails", "cannot be told"]
 LUCK = 0.15
 """Points by which one published run may lie above the mean of many."""
 
-CIRCUMSTANCES = ("cpu", "device", "threads", "contended")
-"""What trials must share for their times and energy to be compared."""
+RECIPE_FIELDS = [name for name in SPEC_FIELDS if name != "architecture"]
+"""What two networks must share to be compared."""
 
 FULL_SIZE = ("cnn", "resnet", "mlp")
 FAMILIES = {"as published": ("lightweight_",), "single-weight": ("attention_",)}
 """Lightweight networks by the beginning of their names."""
+
+RECIPES: dict[str, tuple[Mapping[str, Any], int]] = {
+    model.architecture: (recipe, model.epochs)
+    for recipe, models in ((LIGHTWEIGHT_RECIPE, LIGHTWEIGHT), (EXPLORATION_RECIPE, (*NODES, *DEPTHS)))
+    for model in models
+}
+"""How each published network was trained there, and the epochs."""
 
 
 @dataclass(frozen=True)
@@ -51,65 +73,94 @@ def verdicts(records: pd.DataFrame) -> list[Verdict]:
 
     Parameters
     ----------
-    records : a row a trial, of any number of runs.
+    records : a row a trial, of any number of runs; a trial that several runs have counts once, timed alone where it was.
     """
-    frame = complete(records)
+    frame = in_order(complete(records))
     ok = frame[
         (frame["status"] == "ok")
         & (frame["dataset"] == "mnist")
         & (frame["split"] == "official")
         & frame["rows"].isna()
     ]
-    measured = _Measured(ok)
-    return [*_models(measured), *_tables(measured), *_family_claims(measured), *_records(measured)]
+    once = ok.sort_values("contended", kind="stable").drop_duplicates([*SPEC_FIELDS, "seed"])
+    groups = once.groupby(SPEC_FIELDS, dropna=False, sort=False)
+    trained = [_Trained(str(trials["architecture"].iloc[0]), trials.set_index("seed")) for _, trials in groups]
+    return [*_models(trained), *_tables(trained), *_family_claims(trained), *_records(trained)]
 
 
-class _Measured:
-    """The trials by architecture, each in the configuration that has most seeds, and of those most epochs."""
+@dataclass(frozen=True)
+class _Trained:
+    """One architecture as it was trained in one way, its trials by seed."""
 
-    def __init__(self, ok: pd.DataFrame) -> None:
-        fields = [name for name in SPEC_FIELDS if name != "architecture"]
-        self.trials: dict[str, pd.DataFrame] = {}
-        for architecture, found in ok.groupby("architecture"):
-            sizes = found.groupby(fields, dropna=False)["seed"].transform("nunique")
-            best = found[sizes == sizes.max()]
-            best = best[best["max_epochs"] == best["max_epochs"].max()]
-            group = best.groupby(fields, dropna=False, sort=False).ngroup()
-            self.trials[str(architecture)] = best[group == group.iloc[0]].set_index("seed")
+    architecture: str
+    trials: pd.DataFrame
 
-    def of(self, family: str) -> list[str]:
-        """Return the measured architectures of a family, the best by mean accuracy first."""
-        heads = FAMILIES.get(family, FULL_SIZE)
-        found = [name for name in self.trials if name.startswith(heads) and not _is_variant(name)]
-        return sorted(found, key=lambda name: -self.trials[name]["test_accuracy"].mean())
+    @property
+    def recipe(self) -> tuple[Hashable, ...]:
+        """All of the configuration but the architecture."""
+        return configuration(self.trials.iloc[0].to_dict(), RECIPE_FIELDS)
 
-    def accuracy(self, architecture: str) -> MeanInterval:
-        """Return the mean test accuracy in percent."""
-        if architecture not in self.trials:
-            return MeanInterval(0)
-        return mean_interval(100 * self.trials[architecture]["test_accuracy"], bounds=(0, 100))
+    @property
+    def accuracy(self) -> MeanInterval:
+        """The mean test accuracy in percent."""
+        return evidence_interval(100 * self.trials["test_accuracy"], bounds=(0, 100))
 
-    def first(self, architecture: str, column: str) -> float | None:
+    @property
+    def val_accuracy(self) -> float:
+        return float(self.trials["val_accuracy"].mean())
+
+    @property
+    def parameters(self) -> float:
+        """How many it has, which no seed changes."""
+        return float(self.trials["parameters"].iloc[0])
+
+    def first(self, column: str) -> float | None:
         """Return a figure that no seed changes, or that one seed measured."""
-        if architecture not in self.trials:
-            return None
-        values = self.trials[architecture][column].dropna()
+        values = self.trials[column].dropna()
         return float(values.iloc[0]) if len(values) else None
 
-    def paired(self, first: str, second: str, column: str, scale: float = 1) -> MeanInterval:
-        """Return the mean over shared seeds of first - second, times `scale`."""
-        return mean_interval(scale * self.trials[first][column].sub(self.trials[second][column]).dropna())
+    def unlike(self, other: _Trained) -> list[str]:
+        """Return the settings in which two ways of training differ."""
+        both = zip(RECIPE_FIELDS, self.recipe, other.recipe, strict=True)
+        return [name for name, one, another in both if one != another]
 
-    def unlike(self, first: str, second: str) -> str:
-        """Say why two architectures' times and energy cannot be compared; nothing where they can."""
-        both = pd.concat([self.trials[first], self.trials[second]])
-        differ = [name for name in CIRCUMSTANCES if both[name].nunique(dropna=False) > 1]
-        return f"trials of {first} and {second} differ in {', '.join(differ)}" if differ else ""
+    def unlike_published(self) -> list[str]:
+        """Return the settings in which the training differs from the published one, apart from the epochs."""
+        recipe, _ = RECIPES.get(self.architecture, ({}, 0))
+        return [name for name, value in recipe.items() if self.trials[name].iloc[0] != value]
+
+    def preference(self) -> tuple[bool, bool, int, float, float]:
+        """Return what decides between several ways of training: the largest counts."""
+        epochs = float(self.trials["max_epochs"].iloc[0])
+        _, published = RECIPES.get(self.architecture, ({}, 0))
+        return not self.unlike_published(), epochs == published, len(self.trials), epochs, self.val_accuracy
 
 
-def _is_variant(architecture: str) -> bool:
-    """Whether a network lacks the attention its name stands for: a twin, or one with dense projections."""
-    return "+scores=" in architecture or "+projections=" in architecture
+def _one(trained: Iterable[_Trained], architecture: str) -> _Trained | None:
+    """Return an architecture in the way of training that counts, None where there is no trial of it."""
+    return next(iter(_best_first(found for found in trained if found.architecture == architecture)), None)
+
+
+def _family(trained: Iterable[_Trained], heads: tuple[str, ...]) -> list[_Trained]:
+    """Return the networks whose names begin so, in every way of training.
+
+    Twins, and networks with dense projections, lack the attention that their names stand for, and are left out.
+    """
+    variants = ("+scores=", "+projections=")
+    return [
+        found
+        for found in trained
+        if found.architecture.startswith(heads) and not any(variant in found.architecture for variant in variants)
+    ]
+
+
+def _best_first(trained: Iterable[_Trained]) -> list[_Trained]:
+    """Return each architecture in the way of training that counts, the best by mean validation accuracy first."""
+    ways: dict[str, list[_Trained]] = {}
+    for found in trained:
+        ways.setdefault(found.architecture, []).append(found)
+    chosen = [max(several, key=_Trained.preference) for several in ways.values()]
+    return sorted(chosen, key=lambda found: found.val_accuracy, reverse=True)
 
 
 def _text(found: MeanInterval, unit: str = "%") -> str:
@@ -119,50 +170,72 @@ def _text(found: MeanInterval, unit: str = "%") -> str:
     return f"{found.mean:.2f}{unit}{spread}, n = {found.n}"
 
 
+_PLACE = "on MNIST's official split"
+_FEW = f"fewer than {INTERVAL_SEEDS} seeds {_PLACE}"
+_FEW_PAIRS = f"fewer than {INTERVAL_SEEDS} seeds in common"
+_OPPOSITE: dict[Word, Word] = {"holds": "fails", "fails": "holds", "cannot be told": "cannot be told"}
+
+
+def _undecided(found: MeanInterval, few: str = _FEW) -> str:
+    """Say why a mean over seeds can decide nothing; nothing where it can."""
+    if found.n < INTERVAL_SEEDS:
+        return few
+    return "" if found.low is not None else f"all {found.n} seeds gave the same, too few to say how seeds vary"
+
+
 def _side(found: MeanInterval, boundary: float) -> Word:
     """Say whether a mean lies above a boundary."""
-    if found.n < INTERVAL_SEEDS or found.low is None or found.high is None or found.low <= boundary <= found.high:
+    if _undecided(found) or found.low is None or found.high is None or found.low <= boundary <= found.high:
         return "cannot be told"
     return "holds" if found.low > boundary else "fails"
 
 
-_OPPOSITE: dict[Word, Word] = {"holds": "fails", "fails": "holds", "cannot be told": "cannot be told"}
-_FEW = f"fewer than {INTERVAL_SEEDS} seeds on MNIST's official split"
+def _why(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
 
 
-def _reproduced(source: str, model: Model, measured: _Measured) -> Verdict:
-    found = measured.accuracy(model.architecture)
-    claimed = f"{model.accuracy:.2f}%"
-    claim = f"{model.title}: accuracy ({model.architecture})"
-    if found.n < INTERVAL_SEEDS or found.high is None:
-        return Verdict(source, claim, claimed, _text(found), "cannot be told", _FEW)
-    epochs = measured.first(model.architecture, "max_epochs") or 0
-    if found.high < model.accuracy - LUCK and epochs < model.epochs:
-        why = f"{epochs:.0f} epochs, of {model.epochs} published"
-        return Verdict(source, claim, claimed, _text(found), "cannot be told", why)
-    if found.high < model.accuracy - LUCK:
-        return Verdict(source, claim, claimed, _text(found), "fails", "the published run lies above the interval")
-    above = found.low is not None and found.low > model.accuracy
-    return Verdict(source, claim, claimed, _text(found), "holds", "more was measured here" if above else "")
+def _reproduced(source: str, model: Model, trained: Sequence[_Trained]) -> Verdict:
+    one = _one(trained, model.architecture)
+    claim, claimed = f"{model.title}: accuracy ({model.architecture})", f"{model.accuracy:.2f}%"
+    if one is None:
+        return Verdict(source, claim, claimed, "-", "cannot be told", f"no trial {_PLACE}")
+    found, otherwise = one.accuracy, _otherwise(one, model)
+    if found.low is None or found.high is None or _undecided(found):
+        return Verdict(source, claim, claimed, _text(found), "cannot be told", _undecided(found))
+    if found.high >= model.accuracy - LUCK:
+        more = "more was measured here" if found.low > model.accuracy else ""
+        return Verdict(source, claim, claimed, _text(found), "holds", _why(more, otherwise))
+    if otherwise:
+        return Verdict(source, claim, claimed, _text(found), "cannot be told", otherwise)
+    return Verdict(source, claim, claimed, _text(found), "fails", "the published run lies above the interval")
 
 
-def _models(measured: _Measured) -> Iterator[Verdict]:
+def _otherwise(one: _Trained, model: Model) -> str:
+    """Say in what a network was trained otherwise than it was published, or less; nothing where it was not."""
+    unlike, epochs = one.unlike_published(), one.first("max_epochs") or 0
+    return _why(
+        f"trained with another {', '.join(unlike)} than published" if unlike else "",
+        f"{epochs:.0f} epochs, of {model.epochs} published" if epochs < model.epochs else "",
+    )
+
+
+def _models(trained: Sequence[_Trained]) -> Iterator[Verdict]:
     for model in LIGHTWEIGHT:
-        count = measured.first(model.architecture, "parameters")
+        one = _one(trained, model.architecture)
         claim, claimed = f"{model.title}: parameters ({model.architecture})", f"{model.parameters:,}"
-        if count is None:
-            yield Verdict(LIGHTWEIGHT_SOURCE, claim, claimed, "-", "cannot be told", "no trial of it on MNIST")
+        if one is None:
+            yield Verdict(LIGHTWEIGHT_SOURCE, claim, claimed, "-", "cannot be told", f"no trial {_PLACE}")
         else:
-            word: Word = "holds" if count == model.parameters else "fails"
-            idle = measured.first(model.architecture, "untrained_parameters")
+            word: Word = "holds" if one.parameters == model.parameters else "fails"
+            idle = one.first("untrained_parameters")
             why = f"{idle:,.0f} of them get no gradient" if idle else ""
-            yield Verdict(LIGHTWEIGHT_SOURCE, claim, claimed, f"{count:,.0f}", word, why)
-        yield _reproduced(LIGHTWEIGHT_SOURCE, model, measured)
+            yield Verdict(LIGHTWEIGHT_SOURCE, claim, claimed, f"{one.parameters:,.0f}", word, why)
+        yield _reproduced(LIGHTWEIGHT_SOURCE, model, trained)
 
 
-def _tables(measured: _Measured) -> Iterator[Verdict]:
+def _tables(trained: Sequence[_Trained]) -> Iterator[Verdict]:
     for model in (*NODES, *DEPTHS):
-        yield _reproduced(EXPLORATION_SOURCE, model, measured)
+        yield _reproduced(EXPLORATION_SOURCE, model, trained)
         if model.parameters is not None:
             (width,) = parse_architecture(model.architecture)["hidden_layer_sizes"]
             count = (784 + 1) * width + (width + 1) * 10
@@ -172,129 +245,174 @@ def _tables(measured: _Measured) -> Iterator[Verdict]:
             yield Verdict(EXPLORATION_SOURCE, claim, f"{model.parameters:,}", f"{count:,}", word, why)
 
 
-def _records(measured: _Measured) -> Iterator[Verdict]:
+def _records(trained: Sequence[_Trained]) -> Iterator[Verdict]:
     """Hold the best within each budget against the best that was published: to beat it, an interval lies above it."""
+    enough = [found for found in trained if len(found.trials) >= INTERVAL_SEEDS]
     for record in RECORDS:
-        claim = f"{record.title}: not beaten"
-        known = [name for name in measured.trials if name.startswith(record.family) and not _is_variant(name)]
-        sizes = {
-            name: measured.first(name, "parameters") for name in known if measured.accuracy(name).n >= INTERVAL_SEEDS
-        }
-        within = [name for name, size in sizes.items() if size is not None and size <= record.budget]
-        source, claimed = "others, best within a budget", f"{record.accuracy:.2f}%, {record.parameters:,} parameters"
+        claim, claimed = f"{record.title}: not beaten", f"{record.accuracy:.2f}%, {record.parameters:,} parameters"
+        within = [found for found in _family(enough, (record.family,)) if found.parameters <= record.budget]
+        source = "others, best within a budget"
         if not within:
-            yield Verdict(source, claim, claimed, "-", "cannot be told", f"{_FEW}, with so few parameters")
+            why = f"no such network has {INTERVAL_SEEDS} seeds {_PLACE}"
+            yield Verdict(source, claim, claimed, "-", "cannot be told", why)
             continue
-        best = max(within, key=lambda name: measured.trials[name]["test_accuracy"].mean())
-        found = measured.accuracy(best)
-        why = f"{best}, {sizes[best]:,.0f} parameters; {record.source}: {record.remark}"
+        best = max(within, key=lambda found: found.val_accuracy)
+        found, size = best.accuracy, f"{best.parameters:,.0f} parameters"
+        why = _why(f"{best.architecture}, {size}", f"{record.source}: {record.remark}", _undecided(found))
         yield Verdict(source, claim, claimed, _text(found), _OPPOSITE[_side(found, record.accuracy)], why)
-
-
-def _family_claims(measured: _Measured) -> Iterator[Verdict]:
-    for family in FAMILIES:
-        members, full = measured.of(family), measured.of("full size")
-        for title, claimed, decide in _CLAIMS:
-            claim = f"{title} ({family})"
-            if not members or not full:
-                missing = f"no {family} network" if not members else "no full-size network"
-                yield Verdict(LIGHTWEIGHT_SOURCE, claim, claimed, "-", "cannot be told", f"{missing} on MNIST")
-            else:
-                text, word, why = decide(measured, members, full)
-                yield Verdict(LIGHTWEIGHT_SOURCE, claim, claimed, text, word, why)
 
 
 Decision = tuple[str, Word, str]
 
 
-def _fewer_parameters(measured: _Measured, members: Sequence[str], _: Sequence[str]) -> Decision:
-    cnn = measured.first("cnn", "parameters")
+def _untold(why: str) -> Decision:
+    return "-", "cannot be told", why
+
+
+def _family_claims(trained: Sequence[_Trained]) -> Iterator[Verdict]:
+    for family, heads in FAMILIES.items():
+        members = _best_first(_family(trained, heads))
+        missing = f"no network {heads[0]}* {_PLACE}"
+        for title, claimed, decide in _ALONE:
+            decision = decide(trained, members) if members else _untold(missing)
+            yield Verdict(LIGHTWEIGHT_SOURCE, f"{title} ({family})", claimed, *decision)
+        for title, claimed, compare, timed in _AGAINST:
+            against = _alike(trained, heads, timed)
+            decision = _untold(against) if isinstance(against, str) else compare(*against)
+            yield Verdict(LIGHTWEIGHT_SOURCE, f"{title} ({family})", claimed, *decision)
+
+
+def _alike(trained: Sequence[_Trained], heads: tuple[str, ...], timed: bool) -> tuple[_Trained, list[_Trained]] | str:
+    """Return the best member of which there is a full-size network trained alike, and those networks, the best first.
+
+    Where there is none, say why. What is `timed` looks at networks of which all trials were timed alone.
+    """
+    counted = [found for found in trained if not (timed and found.trials["contended"].any())]
+    members, full = _family(counted, heads), _family(counted, FULL_SIZE)
+    if not members or not full:
+        alone = ", timed with no other trial beside it" if timed else ""
+        return f"no {'full-size network' if members else f'network {heads[0]}*'} {_PLACE}{alone}"
+    recipes = {found.recipe for found in full}
+    comparable = [found for found in members if found.recipe in recipes]
+    if comparable:
+        best = _best_first(comparable)[0]
+        return best, _best_first(found for found in full if found.recipe == best.recipe)
+    best = _best_first(members)[0]
+    unlike, closest = min(((best.unlike(found), found.architecture) for found in full), key=lambda pair: len(pair[0]))
+    return f"trained otherwise: {best.architecture} and {closest} differ in {', '.join(unlike)}"
+
+
+def _fewer_parameters(trained: Sequence[_Trained], members: Sequence[_Trained]) -> Decision:
+    cnn = _one(trained, "cnn")
     if cnn is None:
-        return "-", "cannot be told", "no trial of cnn"
-    saved = {name: 100 * (1 - (measured.first(name, "parameters") or 0) / cnn) for name in members}
-    most = max(saved, key=lambda name: saved[name])
-    return (
-        f"{saved[most]:.1f}% less",
-        "holds" if saved[most] >= 80 else "fails",
-        f"at most, by {most}, of cnn's {cnn:,.0f}",
-    )
+        return _untold(f"no trial of cnn {_PLACE}")
+    least = min(members, key=lambda found: found.parameters)
+    saved = 100 * (1 - least.parameters / cnn.parameters)
+    why = f"at most, by {least.architecture}, of cnn's {cnn.parameters:,.0f}"
+    return f"{saved:.1f}% less", "holds" if saved >= 80 else "fails", why
 
 
-def _under_50k(measured: _Measured, members: Sequence[str], _: Sequence[str]) -> Decision:
-    sizes = {name: measured.first(name, "parameters") or 0 for name in members}
-    small = [name for name in members if sizes[name] < 50_000]
-    least = min(members, key=lambda name: sizes[name])
-    return (
-        f"{len(small)} of {len(members)}",
-        "holds" if small else "fails",
-        f"the least has {sizes[least]:,.0f} ({least})",
-    )
+def _under_50k(_: Sequence[_Trained], members: Sequence[_Trained]) -> Decision:
+    small = [found for found in members if found.parameters < 50_000]
+    least = min(members, key=lambda found: found.parameters)
+    why = f"the least has {least.parameters:,.0f} ({least.architecture})"
+    return f"{len(small)} of {len(members)}", "holds" if small else "fails", why
 
 
-def _over_98(measured: _Measured, members: Sequence[str], _: Sequence[str]) -> Decision:
-    found = measured.accuracy(members[0])
-    return _text(found), _side(found, 98.0), members[0]
+def _over_98(_: Sequence[_Trained], members: Sequence[_Trained]) -> Decision:
+    found = members[0].accuracy
+    return _text(found), _side(found, 98.0), _why(members[0].architecture, _undecided(found))
 
 
-def _within_half(measured: _Measured, members: Sequence[str], full: Sequence[str]) -> Decision:
-    points = measured.paired(full[0], members[0], "test_accuracy", 100)
-    return f"{_text(points, ' points')} behind", _OPPOSITE[_side(points, 0.5)], f"{members[0]} against {full[0]}"
+def _paired(first: _Trained, second: _Trained, column: str, scale: float = 1) -> MeanInterval:
+    """Return the mean over shared seeds of first - second, times `scale`."""
+    return evidence_interval((scale * first.trials[column]).sub(scale * second.trials[column]))
 
 
-def _smaller(measured: _Measured, members: Sequence[str], full: Sequence[str]) -> Decision:
-    best = members[0]
+def _within_half(best: _Trained, rivals: Sequence[_Trained]) -> Decision:
+    behind = _paired(rivals[0], best, "test_accuracy", 100)
+    why = _why(f"{best.architecture} against {rivals[0].architecture}, trained alike", _undecided(behind, _FEW_PAIRS))
+    return _text(behind, " points behind"), _OPPOSITE[_side(behind, 0.5)], why
+
+
+def _smaller(best: _Trained, rivals: Sequence[_Trained]) -> Decision:
     figures, less = [], True
-    for column, unit, scale in (("memory_rise_mb", "MB", 1.0), ("model_bytes", "kB", 1e-3)):
-        own, others = measured.first(best, column), [measured.first(name, column) for name in full]
+    for column, name, unit, scale in (
+        ("memory_rise_mb", "rise of memory in training", "MB", 1.0),
+        ("model_bytes", "file", "kB", 1e-3),
+    ):
+        own, others = best.first(column), [found.first(column) for found in rivals]
         known = [value for value in others if value is not None]
         if own is None or not known:
-            return "-", "cannot be told", f"{column} was not measured"
+            return _untold(f"the {name} was not measured")
         figures.append(f"{own * scale:,.0f} {unit} against {min(known) * scale:,.0f}")
         less &= own < min(known)
-    return "; ".join(figures), "holds" if less else "fails", f"{best}: rise of memory in training, and its file"
+    names = ", ".join(found.architecture for found in rivals)
+    least = "the least of " if len(rivals) > 1 else ""
+    why = f"rise of memory in training, and the file: {best.architecture} against {least}{names}, trained alike"
+    return "; ".join(figures), "holds" if less else "fails", why
 
 
-def _faster(measured: _Measured, members: Sequence[str], full: Sequence[str]) -> Decision:
-    column, best = "fit_s_to_98", members[0]
-    if measured.trials[best][column].isna().all():
-        return "never", "fails", f"{best} never reached 98% on validation data"
-    reached = [name for name in full if measured.trials[name][column].notna().all()]
+def _faster(best: _Trained, rivals: Sequence[_Trained]) -> Decision:
+    column, level = "fit_s_to_98", "98% on validation data"
+    there, n = int(best.trials[column].notna().sum()), len(best.trials)
+    reached = [found for found in rivals if len(found.trials) >= INTERVAL_SEEDS and found.trials[column].notna().all()]
+    if n < INTERVAL_SEEDS:
+        return _untold(f"{best.architecture}: {_FEW}")
     if not reached:
-        return "-", "cannot be told", "no full-size network reached 98% on validation data with every seed"
-    rival = min(reached, key=lambda name: measured.trials[name][column].mean())
-    if unlike := measured.unlike(best, rival):
-        return "-", "cannot be told", unlike
-    saved = measured.paired(rival, best, column)
-    return (
-        f"{_text(saved, ' s')} sooner",
-        _side(saved, 0.0),
-        f"{best} to 98% on validation data, before {rival}",
-    )
+        return _untold(
+            f"no full-size network trained alike reached {level} with each of {INTERVAL_SEEDS} seeds or more"
+        )
+    if not there:
+        return "never", "fails", f"{best.architecture} never reached {level}"
+    if there < n:
+        return _untold(f"{best.architecture} reached {level} with {there} of {n} seeds")
+    return _saved(best, reached, column, " s sooner", f"to {level}")
 
 
-def _less_energy(measured: _Measured, members: Sequence[str], full: Sequence[str]) -> Decision:
-    rival = min(full, key=lambda name: measured.trials[name]["energy_j"].mean())
-    if unlike := measured.unlike(members[0], rival):
-        return "-", "cannot be told", unlike
-    saved = measured.paired(rival, members[0], "energy_j")
-    methods = {
-        *measured.trials[rival]["energy_method"].dropna(),
-        *measured.trials[members[0]]["energy_method"].dropna(),
-    }
-    if len(methods) != 1:
-        return "-", "cannot be told", "energy was not found in the same way"
-    return f"{_text(saved, ' J')} less", _side(saved, 0.0), f"{members[0]} against {rival}; {methods.pop()}"
+def _less_energy(best: _Trained, rivals: Sequence[_Trained]) -> Decision:
+    metered = [found for found in rivals if found.trials["energy_j"].notna().all()]
+    if not metered or best.trials["energy_j"].isna().any():
+        return _untold("energy was not measured")
+    methods = {str(method) for found in (best, *metered) for method in found.trials["energy_method"]}
+    if len(methods) > 1:
+        return _untold("energy was not found in the same way")
+    return _saved(best, metered, "energy_j", " J less", methods.pop())
 
 
-_CLAIMS: tuple[tuple[str, str, Callable[[_Measured, Sequence[str], Sequence[str]], Decision]], ...] = (
+def _saved(best: _Trained, rivals: Sequence[_Trained], column: str, unit: str, how: str) -> Decision:
+    """Say whether a network takes less time or energy than each of others, that is than the one that takes least."""
+    if reason := _not_comparable([best, *rivals]):
+        return _untold(reason)
+    rival = min(rivals, key=lambda found: float(found.trials[column].mean()))
+    saved = _paired(rival, best, column)
+    why = _why(f"{best.architecture} against {rival.architecture}, trained alike", how, _undecided(saved, _FEW_PAIRS))
+    return _text(saved, unit), _side(saved, 0.0), why
+
+
+def _not_comparable(trained: Sequence[_Trained]) -> str:
+    """Say why times and energy cannot be compared; nothing where they can."""
+    for found in trained:
+        seconds = found.trials["epoch_s"]
+        if seconds.max() > STEADY * seconds.min():
+            return f"the same work took one seed of {found.architecture} more than {STEADY:g} times as long as another"
+    if pd.concat([found.trials["cpu"] for found in trained]).nunique(dropna=False) > 1:
+        return f"trials of {', '.join(found.architecture for found in trained)} ran on different processors"
+    return ""
+
+
+_ALONE: tuple[tuple[str, str, Callable[[Sequence[_Trained], Sequence[_Trained]], Decision]], ...] = (
     ("fewer parameters than a traditional CNN", "up to 80% less", _fewer_parameters),
     ("some under 50,000 parameters", "some", _under_50k),
     ("the best over 98% on the test set", "> 98%", _over_98),
-    ("the best within 0.5 points of the best full-size network", "< 0.5 points", _within_half),
-    ("smaller in memory and storage", "smaller", _smaller),
-    ("converge faster", "sooner", _faster),
-    ("consume less energy", "less", _less_energy),
 )
+_AGAINST: tuple[tuple[str, str, Callable[[_Trained, Sequence[_Trained]], Decision], bool], ...] = (
+    ("the best within 0.5 points of the best full-size network", "< 0.5 points", _within_half, False),
+    ("smaller in memory and storage", "smaller", _smaller, False),
+    ("converge faster", "sooner", _faster, True),
+    ("consume less energy", "less", _less_energy, True),
+)
+"""Claims that set the best of a family against full-size networks, and whether they are about time."""
 
 
 def render(found: Sequence[Verdict], format: HumanFormat, width: int | None = None) -> str:

@@ -15,7 +15,8 @@ from common.summary import SAME_TEST, SPEC_FIELDS, configuration
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DATA = ["dataset", "data_sha256", "rows"]
+DATA = ["dataset", "data_sha256"]
+"""What makes a block: splits of a data set and draws of its rows share images, so they are not independent."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,8 @@ def nemenyi(scores: pd.DataFrame, higher: bool = True) -> pd.DataFrame:
 def rank_lines(rows: pd.DataFrame) -> list[str]:
     """Say how the rows of a summary rank in test accuracy over its data sets; nothing where there is one data set.
 
-    A data set is one block, its score the mean over its splits, which are not independent of each other. Treatments
-    are the configurations that ran on every data set and split.
+    A data set is one block, its score the mean over its splits and sizes, which are not independent of each other.
+    Treatments are the configurations that ran on every data set, split and size.
     """
     data = _data_sets(rows)
     if data < 2:
@@ -175,7 +176,7 @@ def diagram(rows: pd.DataFrame) -> Figure | None:
 
 
 def blocks(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return mean accuracies, a row a data set and a column a configuration that ran on all data sets and splits."""
+    """Return mean accuracies: a row a data set, a column a configuration that ran on all data sets, splits and sizes."""
     fields = [name for name in SPEC_FIELDS if name not in SAME_TEST]
     cells: dict[Any, dict[Any, list[float]]] = {}
     heads: dict[Any, Any] = {}

@@ -14,16 +14,15 @@ import pandas as pd
 from common.naming import setting_text, split_text, varying_fields
 from common.stats import (
     Estimate,
-    combine_p,
+    evidence_interval,
     holm,
-    mcnemar,
-    mean_interval,
+    mcnemar_over_seeds,
     median_interval,
     paired_t,
     superiority,
     wilcoxon,
 )
-from common.summary import METRICS, SPEC_FIELDS, backend_label, complete, configuration, in_order
+from common.summary import METRICS, SPEC_FIELDS, STEADY, backend_label, complete, configuration, in_order
 from config import UserError, nearest
 
 
@@ -81,7 +80,7 @@ class Line:
     sd : standard deviation of the differences, or of the logarithms of the ratios.
     p, adjusted_p : of the test, and after Holm over the whole report; None where there is no test.
     beats : probability that the first is better in a pair.
-    favors_first : whether the first is better in the mean that the test is of.
+    favors_first : whether the first is better in what the test is of: the mean, or of ``answers`` most seeds.
     reason : why there is no comparison.
     """
 
@@ -250,8 +249,12 @@ def _line(where: str, quantity: Quantity, trials: pd.DataFrame) -> tuple[Line | 
 
 
 def _not_comparable(quantity: Quantity, trials: pd.DataFrame) -> str | None:
-    if METRICS[quantity.column].timed and (trials["contended"] | trials["contended_2"]).all():
-        return "timed while other trials ran"
+    if METRICS[quantity.column].timed:
+        alone = trials[~(trials["contended"] | trials["contended_2"])]
+        if not len(alone):
+            return "timed while other trials ran"
+        if any(alone[name].max() > STEADY * alone[name].min() for name in ("epoch_s", "epoch_s_2")):
+            return f"the same work took one seed more than {STEADY:g} times as long as another"
     if quantity.column == "energy_j":
         methods = {*trials["energy_method"].dropna(), *trials["energy_method_2"].dropna()}
         if len(methods) > 1:
@@ -267,7 +270,7 @@ def _tested(line: Line, change: pd.Series[float]) -> Line:
     if line.quantity.kind == "ratio":
         found = median_interval(np.exp(x))
     else:
-        mean = mean_interval(x)
+        mean = evidence_interval(x)
         found = Estimate(mean.n, mean.mean, mean.low, mean.high, None if mean.low is None else 0.95)
     return replace(
         line,
@@ -292,10 +295,10 @@ def _answers(where: str, trials: pd.DataFrame, artefacts: Callable[[str], Path])
             counts.append((int((a[rows] & ~b[rows]).sum()), int((b[rows] & ~a[rows]).sum())))
     if not counts:
         return []
-    p = combine_p([mcnemar(*count) for count in counts])
+    favors_first, p = mcnemar_over_seeds(counts)
     first, second = (float(sum(count)) for count in zip(*counts, strict=True))
     return [Line(where, ANSWERS, first, second, effect=Estimate(len(counts), first - second), p=p,
-                 favors_first=first > second)]  # fmt: skip
+                 favors_first=favors_first)]  # fmt: skip
 
 
 def _right(file: Path) -> pd.Series[bool]:

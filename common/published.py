@@ -19,7 +19,6 @@ class Model:
     accuracy: float
     parameters: int | None = None
     train_s: float | None = None
-    memory_mb: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,9 @@ LIGHTWEIGHT_SOURCE = "TinkerForge-AI/experiment-3-lightweight-neurons"
 """CPU, batch 64, Adam at 0.001, a tenth of it every 7 epochs, 15 epochs (ResNet and Adaptive 20), one run, no fixed seed,
 the best epoch chosen on the test set; the figures here are those of the last epoch."""
 
+LIGHTWEIGHT_RECIPE = {"optimizer": "adam", "learning_rate": 0.001, "schedule": "step", "batch_size": 64}
+"""The same as a trial's settings; the epochs stand with each model."""
+
 LIGHTWEIGHT = (
     Model("Traditional_MLP", "mlp", 15, 98.63, 535_818, 795.6),
     Model("Traditional_CNN", "cnn", 15, 99.53, 390_410, 1558.7),
@@ -58,6 +60,9 @@ LIGHTWEIGHT = (
 
 EXPLORATION_SOURCE = "aryansk/MNIST-Deep-Learning-Exploration"
 
+EXPLORATION_RECIPE = {"batch_size": 32}
+"""Its batches, as a trial's settings; the epochs stand with each model."""
+
 NODES = (
     Model("4 nodes", "ffn:4", 10, 85.2, 3_214, 12.3),
     Model("32 nodes", "ffn:32", 10, 92.1, 25_962, 15.7),
@@ -68,10 +73,10 @@ NODES = (
 )
 
 DEPTHS = (
-    Model("Basic FFN", "ffn:64", 10, 92.5, None, 25, 450),
-    Model("4-Layer DNN", "ffn:4x64", 10, 95.8, None, 45, 680),
-    Model("8-Layer DNN", "ffn:8x64", 10, 97.2, None, 78, 920),
-    Model("16-Layer DNN", "ffn:16x64", 10, 97.5, None, 156, 1229),
+    Model("Basic FFN", "ffn:64", 10, 92.5, None, 25),
+    Model("4-Layer DNN", "ffn:4x64", 10, 95.8, None, 45),
+    Model("8-Layer DNN", "ffn:8x64", 10, 97.2, None, 78),
+    Model("16-Layer DNN", "ffn:16x64", 10, 97.5, None, 156),
 )
 
 RECORDS = (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from common.stats import CLAIM_SEEDS, mean_interval
+from common.stats import CLAIM_SEEDS, evidence_interval, mean_interval
 from common.summary import (
     METRICS,
     SAME_TEST,
@@ -239,7 +239,5 @@ def _verdict(candidates: Mapping[str, pd.Series[float]]) -> str:
 
 def _told_apart(better: pd.Series[float], other: pd.Series[float]) -> bool:
     """Whether the paired differences by seed leave out zero."""
-    difference = mean_interval((better - other).dropna().round(12))  # else rounding hides that they are equal
-    if difference.low is None or (difference.method == "constant" and difference.n <= CLAIM_SEEDS):
-        return False  # up to five equal differences come about by chance too often: a sign test's p is 2**(1 - n)
-    return difference.low > 0
+    low = evidence_interval(better - other).low
+    return low is not None and low > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -84,6 +84,25 @@ def mean_interval(
     half = _t_quantile(x.size, level) * sd / math.sqrt(x.size)
     low, high = (mean - half, mean + half) if few else _bca(x, level)
     return MeanInterval(x.size, mean, sd, max(low, bounds[0]), min(high, bounds[1]), "t" if few else "bca")
+
+
+def evidence_interval(
+    values: Iterable[float], level: float = 0.95, bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> MeanInterval:
+    """Return :func:`mean_interval` for a decision: no interval where the values are equal and too few to say anything.
+
+    Scores from small test sets are so coarse that a few equal values, or paired differences, come about by chance. Their
+    interval without width would decide everything. It stands where a sign test would decide too: n values on one
+    side have the p-value 2**(1 - n), which takes six for 95%. Values equal but for rounding (12 digits) are equal.
+
+    Parameters
+    ----------
+    values, level, bounds : as for :func:`mean_interval`.
+    """
+    found = mean_interval((round(value, 12) for value in values), level, bounds)
+    if found.method == "constant" and 2.0 ** (1 - found.n) > 1 - level:
+        return replace(found, low=None, high=None, method=None)
+    return found
 
 
 def least_difference(sd: float, n: int, level: float = 0.95) -> float:
@@ -273,7 +292,7 @@ def median_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided p-value that two classifiers err equally often, on the same test examples.
+    """Exact one-sided p-value that the first of two classifiers is right no more often, on the same test examples.
 
     Parameters
     ----------
@@ -287,21 +306,41 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """
     from scipy.special import bdtr
 
-    return min(1.0, 2 * float(bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
+    return float(bdtr(only_second, only_first + only_second, 0.5))
+
+
+def mcnemar_over_seeds(counts: Sequence[tuple[int, int]]) -> tuple[bool, float]:
+    """Say whether the first of two classifiers is right more often over several test sets, and the two-sided p-value.
+
+    Each direction's one-sided p-values are combined by themselves, and the smaller result is doubled: a test set on
+    which the other classifier wins is no evidence for this one, as it would be were two-sided p-values combined.
+
+    Parameters
+    ----------
+    counts : as :func:`mcnemar` takes them, a pair a test set.
+
+    Notes
+    -----
+    A. Owen, "Karl Pearson's meta-analysis revisited", Annals of Statistics 37 (2009).
+    """
+    first = combine_p([mcnemar(one, other) for one, other in counts])
+    second = combine_p([mcnemar(other, one) for one, other in counts])
+    return first < second, min(1.0, 2 * min(first, second))
 
 
 def combine_p(ps: Sequence[float]) -> float:
     """One p-value for several tests of the same question whose dependence is unknown, such as overlapping test sets.
 
-    Of K values the k-th smallest times K / k, k the half of K rounded up: twice the median, or a little less. Where
-    test sets share examples, adding their counts up would count those examples again and again as news.
+    Of K values the k-th smallest times K / k, k just above half of K: about twice the median, and more than half of the
+    values are no larger. Where test sets share examples, adding their counts up would count those examples again and
+    again as news.
 
     Notes
     -----
     B. Rueger, "Das maximale Signifikanzniveau des Tests", Metrika 25 (1978); for repeated splits N. Meinshausen,
     L. Meier and P. Buehlmann, "P-values for high-dimensional regression", JASA 104 (2009).
     """
-    middle = math.ceil(len(ps) / 2)
+    middle = len(ps) // 2 + 1
     return min(1.0, sorted(ps)[middle - 1] * len(ps) / middle)
 
 

@@ -169,7 +169,8 @@ def to_csv(table: pd.DataFrame) -> str:
 
 
 def _figures(rows: pd.DataFrame) -> list[Column]:
-    columns, found = [], dict(zip(rows.index, rows.assign(unsteady=unsteady(rows)).to_dict("records"), strict=True))
+    marked = rows.assign(unsteady=unsteady(rows), against_best=_against_starred(rows))
+    columns, found = [], dict(zip(rows.index, marked.to_dict("records"), strict=True))
     for figure in FIGURES:
         ran_to_the_end = figure.column == "epochs_mean" and (rows["epochs_mean"] == rows["max_epochs"]).all()
         if rows[figure.column].notna().any() and not ran_to_the_end:
@@ -200,6 +201,16 @@ def _cells(rows: Mapping[Any, Mapping[Any, Any]], figure: Figure, best: set[Any]
             text = f"≈{text}"
         cells.append(Cell(text, at in best, remark))
     return cells
+
+
+def _against_starred(rows: pd.DataFrame) -> pd.Series[Any]:
+    """Return ``against_best``, null where another row is starred than the best of those that were tested.
+
+    The star is the highest mean of any number of seeds: of one with too few, nothing was told apart.
+    """
+    starred = rows.index.isin(list(_best(rows, FIGURES[0])))
+    tested = (rows["against_best"].eq("best") & starred).groupby([rows[name] for name in SAME_TEST], dropna=False)
+    return rows["against_best"].where(tested.transform("any"))
 
 
 def _against_mark(row: Mapping[Any, Any]) -> str:
@@ -293,13 +304,13 @@ def _against_notes(rows: pd.DataFrame) -> list[str]:
     compared = rows.groupby(SAME_TEST, dropna=False)["n"].transform("size") > 1
     if not compared.any():
         return []
-    found = rows["against_best"]
+    found = _against_starred(rows)
     if found.isna().all():
         return [f"which accuracies are distinguishable from the best cannot be said: that takes {CLAIM_SEEDS} seeds of "
-                "at least two rows with the same data and split."]  # fmt: skip
+                "the best and of another row with the same data and split."]  # fmt: skip
     text = ("= accuracy not distinguishable from the best with the same data and split; one with neither = nor * is "
             "(paired t by seed, Holm over all pairs of rows compared: 5% for the whole table).")  # fmt: skip
-    unknown = " ? not tested: fewer than 5 seeds in common with the best of those that have them, or at chance."
+    unknown = f" ? not tested: fewer than {CLAIM_SEEDS} seeds in common with the best, or at chance."
     return [text + (unknown if found.isna().any() else "")]
 
 

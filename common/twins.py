@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from common.stats import INTERVAL_SEEDS, mean_interval
+from common.stats import INTERVAL_SEEDS, evidence_interval
 
 WITHOUT = ("scores=position", "scores=uniform", "scores=none")
 """How a twin's name ends, or goes on: no query and key, the plain mean, no attention at all."""
@@ -34,7 +34,7 @@ def worth(ok: pd.DataFrame, of: pd.Series[int], fields: list[str]) -> pd.DataFra
     DataFrame
         By configuration, the name of the twin that comes closest, the mean difference in test accuracy (a share) over
         shared seeds, and its interval: all twins' intervals hold with 95% together (Bonferroni). Null below
-        :data:`common.stats.INTERVAL_SEEDS` seeds.
+        :data:`common.stats.INTERVAL_SEEDS` seeds; without interval where they are too few and all differ alike.
     """
     rows: dict[Any, tuple[str, float | None, float | None, float | None]] = {}
     names = ok["architecture"].unique()
@@ -51,9 +51,10 @@ def worth(ok: pd.DataFrame, of: pd.Series[int], fields: list[str]) -> pd.DataFra
             changes = {label: change for label, change in changes.items() if len(change) >= INTERVAL_SEEDS}
             if changes:
                 closest = min(changes, key=lambda label: changes[label].mean())
-                found = mean_interval(changes[closest], level=1 - 0.05 / len(changes))
+                found = evidence_interval(changes[closest], level=1 - 0.05 / len(changes))
                 rows[network["of"].iloc[0]] = (closest, found.mean, found.low, found.high)
-    return pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
+    return table.astype(dict.fromkeys(COLUMNS[1:], "float64"))
 
 
 def _is_twin(label: str, name: str) -> bool:
@@ -62,13 +63,15 @@ def _is_twin(label: str, name: str) -> bool:
 
 def notes(rows: pd.DataFrame) -> list[str]:
     """Say in words what attention is worth in each row of a summary that has twins."""
-    said = []
-    for row in rows[rows["twin"].notna()].to_dict("records"):
-        low, high = 100 * row["worth_low"], 100 * row["worth_high"]
-        verdict = "worth its parameters" if low > 0 else "worth less than nothing" if high < 0 else "worth nothing"
-        between = "" if low > 0 or high < 0 else ", which these seeds cannot tell from zero"
-        said.append(
-            f"{row['architecture']}: {100 * row['worth']:+.2f} points [{low:.2f}, {high:.2f}] over its closest twin of "
-            f"as many parameters, {row['twin']}{between}: attention is {verdict} there."
-        )
-    return said
+    return [_note(row) for row in rows[rows["twin"].notna()].to_dict("records")]
+
+
+def _note(row: dict[Any, Any]) -> str:
+    low, high = 100 * row["worth_low"], 100 * row["worth_high"]
+    head, points = f"{row['architecture']}:", f"{100 * row['worth']:+.2f} points"
+    closest = f"over its closest twin of as many parameters, {row['twin']}"
+    if pd.isna(low):
+        return f"{head} {points} {closest}, in every seed the same: too few seeds to say what attention is worth there."
+    verdict = "worth its parameters" if low > 0 else "worth less than nothing" if high < 0 else "worth nothing"
+    between = "" if low > 0 or high < 0 else ", which these seeds cannot tell from zero"
+    return f"{head} {points} [{low:.2f}, {high:.2f}] {closest}{between}: attention is {verdict} there."

@@ -15,15 +15,17 @@ from common.tables import number, percent, to_csv
 
 METHODS = [
     "pairs: trials of the same seed, data, split and settings, ended well on both sides; times of trials beside "
-    "others, and energies found in different ways, are not compared.",
+    "others, or of which one seed took more than twice as long as another for the same work, and energies found in "
+    "different ways, are not compared.",
     "difference: first minus second, mean over pairs, 95% interval Student's t (BCa bootstrap from 20 pairs on); x: "
     "first divided by second, median over pairs, its interval between order statistics (from 6 pairs on at least 95%; the range of 5 holds the median with "
     "probability 94%, of 3 with 75%).",
     "p: paired t test, of ratios by their logarithm, Holm over this whole report. Wilcoxon beside it: exact up to 50 pairs (13 with ties), the "
     "least p that so few pairs can give in brackets, not adjusted.",
     "alone right: test examples that one side alone classifies rightly, summed over seeds. p: McNemar's exact test in "
-    "each seed, combined by the k-th smallest of K times K/k, k half of K (about twice the median): test sets of "
-    "different seeds share examples, so adding them up would make p too small.",
+    "each seed, one-sided, combined in each direction by the k-th smallest of K times K/k, k just above half of K "
+    "(about twice the median), and twice the smaller of the two: test sets of different seeds share examples, so adding "
+    "them up would make p too small.",
 ]
 
 
@@ -145,6 +147,8 @@ def _answers_verdict(line: Line, first: str, second: str) -> str:
     if line.adjusted_p is not None and line.adjusted_p < ALPHA:
         better = first if line.favors_first else second
         text = f"{better}'s trained networks are right more often"
+        ahead = (line.effect.value or 0.0) * (1 if line.favors_first else -1)
+        text += "" if ahead > 0 else " with most seeds, though not over all of them added up"
     else:
         text = "the trained networks cannot be told apart by which test examples they have right"
     few = ", which says nothing of other seeds" if line.effect.n < CLAIM_SEEDS else ""

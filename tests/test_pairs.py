@@ -138,6 +138,25 @@ def test_contended_times_and_energy_of_two_kinds_are_not_compared() -> None:
     assert lines(records, "sklearn:torch")["ffn:64, 80/20", "fit_s"].effect.n == 6
 
 
+def test_times_of_unsteady_seeds_are_not_compared() -> None:
+    records = two_backends(6)
+    records.loc[(records["backend"] == "torch") & (records["seed"] == 3), "epoch_s"] *= 2.5
+    text = report(records, "sklearn:torch").replace("\n  ", " ")
+    for figure in ("fit s", "epoch s", "latency ms", "samples/s", "energy J"):
+        assert f"{figure}: not compared: the same work took one seed more than 2 times as long as another." in text
+    assert "accuracy %: sklearn is better" in text and "peak MB: not compared" not in text
+    records.loc[records["seed"] == 3, "contended"] = True
+    assert lines(records, "sklearn:torch")["ffn:64, 80/20", "fit_s"].effect.n == 5, "that seed's times do not count"
+
+
+def test_a_few_equal_differences_have_no_interval() -> None:
+    records = frame(*(trial(backend=name, seed=seed, test_accuracy=0.9 + seed / 100 - (name == "torch") / 100)
+                      for name in ("sklearn", "torch") for seed in range(5)))  # fmt: skip
+    line = lines(records, "sklearn:torch")["ffn:64, 80/20", "test_accuracy"]
+    assert line.p == 2.0**-4 and line.effect.value == pytest.approx(0.01) and line.effect.low is None
+    assert "accuracy %: cannot be told apart: the difference is 1.00 points." in report(records, "sklearn:torch")
+
+
 def test_settings_that_differ_are_never_paired() -> None:
     records = frame(trial(backend="sklearn"), trial(backend="torch", learning_rate=0.1))
     with pytest.raises(UserError, match="they differ in learning_rate"):
@@ -159,6 +178,22 @@ def test_configurations_are_pooled_by_seed() -> None:
     tested = csv["p"].notna()
     assert tested.sum() > 15 and (csv["p_holm"][tested] >= csv["p"][tested]).all()
     assert csv["p_holm"].min() == pytest.approx(csv["p"].min() * tested.sum())
+
+
+def test_the_networks_right_more_often_are_those_of_most_seeds(tmp_path: Path) -> None:
+    records = two_backends(3)
+    alone = {"sklearn": (300, 310, 100), "torch": (200, 205, 400)}
+    for row in records.to_dict("records"):
+        wrong = np.zeros(1000, dtype=int)
+        first, second = (alone[name][row["seed"]] for name in ("sklearn", "torch"))
+        wrong[slice(0, second) if row["backend"] == "sklearn" else slice(500, 500 + first)] = 1
+        (tmp_path / row["key"]).mkdir()
+        np.savez(tmp_path / row["key"] / "predictions.npz", index=np.arange(1000), label=wrong * 0, predicted=wrong)
+    line = lines(records, "torch:sklearn", lambda key: tmp_path / key)["ffn:64, 80/20", "predictions.npz"]
+    assert (line.first, line.second, line.favors_first) == (805, 710, False)
+    text = report(records, "torch:sklearn", artefacts=lambda key: tmp_path / key).replace("\n  ", " ")
+    assert ("alone right: sklearn's trained networks are right more often with most seeds, though not over all of them "
+            "added up (3 seeds") in text  # fmt: skip
 
 
 def test_mcnemar_reads_the_predictions_seed_by_seed(tmp_path: Path) -> None:
@@ -251,6 +286,17 @@ def test_a_table_of_several_data_sets_ranks_its_rows() -> None:
     assert "there are 2" in render(summarize(gone), "text").replace("\n  ", " ")
 
 
+def test_draws_of_different_sizes_are_one_data_set() -> None:
+    names = ("ffn:8", "ffn:16", "ffn:32")
+    draws = [many_data("ab", names).assign(rows=rows) for rows in (1000, 2000, 5000)]
+    small = pd.concat([draws[0].assign(test_accuracy=draws[0]["test_accuracy"] - 0.03), *draws[1:]])
+    assert "over 2 data sets" in render(summarize(small), "text")
+    scores = friedman.blocks(summarize(small))
+    assert scores.shape == (2, 3) and scores["torch ffn:8"].tolist() == pytest.approx([0.8907, 0.8907])
+    one = summarize(small[small["dataset"] == "a"])
+    assert "average ranks" not in render(one, "text") and friedman.diagram(one) is None
+
+
 def test_critical_difference_diagram_names_every_row() -> None:
     names = ("ffn:8", "ffn:16", "ffn:32", "ffn:64")
     drawn = friedman.diagram(summarize(many_data("abcdefgh", names)))
@@ -274,5 +320,14 @@ def test_marks_in_the_table() -> None:
     assert sorted(cell[-1] for cell in (cells["a"], cells["b"])) == ["*", "="]
     assert cells["c"][-1].isdigit() and "50.00?" in cells["d"]
     assert "= accuracy not distinguishable from the best" in text
+    ahead = [trial(architecture="e", seed=seed, test_accuracy=0.99 + seed / 1000) for seed in range(3)]
+    elsewhere = [{**row, "train_share": 0.6} for row in rows if row["architecture"] in "ab"]
+    text = render(summarize(frame(*rows, *ahead, *elsewhere)), "text")
+    cells = {name: row_of(text, f"torch    {name} ", "80/20").split("[")[0] for name in "abcde"}
+    assert "99.10 ± 0.10*" in cells["e"], "the best has too few seeds for any other to be compared with it"
+    assert all("?" in cells[name] for name in "abcd")
+    assert "=" in row_of(text, "torch    a ", "60/40") + row_of(text, "torch    b ", "60/40")
+    few = render(summarize(frame(*rows, *ahead)), "text").replace("\n  ", " ")
+    assert "= accuracy" not in few and "that takes 5 seeds of the best and of another row" in few
     few = render(summarize(frame(*[row for row in rows if row["seed"] < 4])), "text").replace("\n  ", " ")
     assert "distinguishable from the best cannot be said: that takes 5 seeds" in few and "=" not in few

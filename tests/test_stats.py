@@ -17,9 +17,11 @@ from common.stats import (
     MeanInterval,
     SignedRank,
     combine_p,
+    evidence_interval,
     holm,
     least_difference,
     mcnemar,
+    mcnemar_over_seeds,
     mean_interval,
     median_interval,
     paired_t,
@@ -47,6 +49,15 @@ def test_what_too_few_values_cannot_tell_is_none() -> None:
 @pytest.mark.parametrize("n", [2, 3, 30])
 def test_equal_values_have_an_interval_without_width(n: int) -> None:
     assert mean_interval([0.1] * n) == MeanInterval(n, 0.1, 0.0, 0.1, 0.1, "constant")
+
+
+def test_few_equal_values_are_no_evidence() -> None:
+    rounded = [0.98 - 0.975, 0.97 - 0.965, 0.96 - 0.955, 0.95 - 0.945, 0.94 - 0.935, 0.93 - 0.925]  # all 0.005
+    assert evidence_interval(rounded[:5]) == MeanInterval(5, 0.005, 0.0)
+    assert evidence_interval([*rounded[:5], math.nan]).low is None
+    assert evidence_interval(rounded) == MeanInterval(6, 0.005, 0.0, 0.005, 0.005, "constant")  # sign test: 0.031
+    assert evidence_interval(rounded, level=0.98).low is None
+    assert evidence_interval([1.0, 2.0, 3.0]) == mean_interval([1.0, 2.0, 3.0])
 
 
 def test_many_values_are_bootstrapped_the_same_way_each_time() -> None:
@@ -145,19 +156,29 @@ def test_the_median_interval_holds_the_median_as_often_as_it_says() -> None:
 
 def test_mcnemar_is_the_binomial_test() -> None:
     for b, c in ((10, 2), (0, 5), (7, 7), (120, 90)):
-        assert mcnemar(b, c) == pytest.approx(stats.binomtest(b, b + c).pvalue, rel=1e-9)
-    assert mcnemar(0, 0) == 1.0 and mcnemar(5, 0) == 0.0625
+        assert mcnemar(b, c) == pytest.approx(stats.binomtest(b, b + c, alternative="greater").pvalue, rel=1e-9)
+        favored, p = mcnemar_over_seeds([(b, c)])
+        assert p == pytest.approx(stats.binomtest(b, b + c).pvalue, rel=1e-9) and favored == (b > c)
+    assert mcnemar(0, 0) == 1.0 and mcnemar(5, 0) == 0.03125 and mcnemar_over_seeds([(0, 0)]) == (False, 1.0)
+
+
+def test_a_seed_that_the_other_wins_is_no_evidence() -> None:
+    favored, p = mcnemar_over_seeds([(300, 200), (310, 205), (100, 400)])
+    assert favored and p == pytest.approx(2 * mcnemar(300, 200) * 3 / 2)
+    assert mcnemar_over_seeds([(200, 300), (205, 310), (400, 100)]) == (False, p)
+    for split in ([(300, 200), (200, 300)], [(300, 200), (100, 400), (310, 205), (200, 300)]):
+        assert mcnemar_over_seeds(split)[1] == 1.0, "no more than half of the seeds are of one mind"
 
 
 def test_combined_p_values_hold_where_tests_overlap_and_sums_of_counts_do_not() -> None:
     assert combine_p([0.01]) == 0.01 and combine_p([0.5, 0.01, 0.02]) == pytest.approx(0.02 * 3 / 2)
-    assert combine_p([0.9, 0.9]) == 1.0
+    assert combine_p([0.01, 0.9]) == 0.9 and combine_p([0.04, 0.03, 0.02, 0.9]) == pytest.approx(0.04 * 4 / 3)
     rng = np.random.default_rng(4)
     flat = added = 0
     for _ in range(1000):  # the same examples tested ten times over, the extreme of overlapping test sets
         b = int(rng.binomial(60, 0.5))
-        flat += combine_p([mcnemar(b, 60 - b)] * 10) < 0.05
-        added += mcnemar(10 * b, 10 * (60 - b)) < 0.05
+        flat += mcnemar_over_seeds([(b, 60 - b)] * 10)[1] < 0.05
+        added += mcnemar_over_seeds([(10 * b, 10 * (60 - b))])[1] < 0.05
     assert flat / 1000 <= 0.05 and added / 1000 > 0.3
 
 

@@ -48,7 +48,7 @@ def test_worth_is_the_mean_difference_by_seed_to_the_closest_twin() -> None:
             [0.979, 0.983, 0.981, 0.982, 0.981],
             "which these seeds cannot tell from zero: attention is worth nothing there",
         ),
-        ([0.990, 0.991, 0.992, 0.991, 0.991], "attention is worth less than nothing there"),
+        ([0.990, 0.991, 0.992, 0.991, 0.992], "attention is worth less than nothing there"),
     ],
 )
 def test_the_table_says_what_attention_is_worth(twins: list[float], said: str) -> None:
@@ -56,6 +56,16 @@ def test_the_table_says_what_attention_is_worth(twins: list[float], said: str) -
     text = " ".join(render(summary, "text", width=500).split())
     assert "points [" in text and f"over its closest twin of as many parameters, {POSITION}" in text
     assert said in text
+
+
+@pytest.mark.parametrize("gain", [0.001, 0.0, -0.01])
+def test_a_few_equal_differences_say_nothing(gain: float) -> None:
+    twin = trials(POSITION, *(record["test_accuracy"] - gain for record in BEST))
+    found = row(BEST, twin)
+    assert found["worth"] == pytest.approx(gain) and pd.isna(found["worth_low"]) and pd.isna(found["worth_high"])
+    text = " ".join(render(summarize(frame(*BEST, *twin)), "text", width=500).split())
+    assert f"{POSITION}, in every seed the same: too few seeds to say what attention is worth there." in text
+    assert "attention is worth" not in text.replace("what attention is worth", "")
 
 
 def test_no_twin_is_smaller_of_other_settings_or_of_other_scores() -> None:
