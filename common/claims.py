@@ -14,7 +14,7 @@ were timed alone, and no seed took more than twice as long as another for the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,17 +23,16 @@ import pandas as pd
 from common.layout import Cell, Column, HumanFormat, lay_out
 from common.published import (
     DEPTHS,
-    EXPLORATION_RECIPE,
     EXPLORATION_SOURCE,
     LIGHTWEIGHT,
-    LIGHTWEIGHT_RECIPE,
     LIGHTWEIGHT_SOURCE,
     NODES,
     RECORDS,
     Model,
 )
 from common.stats import INTERVAL_SEEDS, MeanInterval, evidence_interval
-from common.summary import SPEC_FIELDS, STEADY, complete, configuration, in_order
+from common.summary import STEADY, complete, in_order
+from common.trained import Trained, best_first, configurations, of_architecture, of_family
 from config import parse_architecture
 
 Word = Literal["holds", "fails", "cannot be told"]
@@ -41,19 +40,9 @@ Word = Literal["holds", "fails", "cannot be told"]
 LUCK = 0.15
 """Points by which one published run may lie above the mean of many."""
 
-RECIPE_FIELDS = [name for name in SPEC_FIELDS if name != "architecture"]
-"""What two networks must share to be compared."""
-
 FULL_SIZE = ("cnn", "resnet", "mlp")
 FAMILIES = {"as published": ("lightweight_",), "single-weight": ("attention_",)}
 """Lightweight networks by the beginning of their names."""
-
-RECIPES: dict[str, tuple[Mapping[str, Any], int]] = {
-    model.architecture: (recipe, model.epochs)
-    for recipe, models in ((LIGHTWEIGHT_RECIPE, LIGHTWEIGHT), (EXPLORATION_RECIPE, (*NODES, *DEPTHS)))
-    for model in models
-}
-"""How each published network was trained there, and the epochs."""
 
 
 @dataclass(frozen=True)
@@ -82,85 +71,8 @@ def verdicts(records: pd.DataFrame) -> list[Verdict]:
         & (frame["split"] == "official")
         & frame["rows"].isna()
     ]
-    once = ok.sort_values("contended", kind="stable").drop_duplicates([*SPEC_FIELDS, "seed"])
-    groups = once.groupby(SPEC_FIELDS, dropna=False, sort=False)
-    trained = [_Trained(str(trials["architecture"].iloc[0]), trials.set_index("seed")) for _, trials in groups]
+    trained = configurations(ok)
     return [*_models(trained), *_tables(trained), *_family_claims(trained), *_records(trained)]
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """One architecture as it was trained in one way, its trials by seed."""
-
-    architecture: str
-    trials: pd.DataFrame
-
-    @property
-    def recipe(self) -> tuple[Hashable, ...]:
-        """All of the configuration but the architecture."""
-        return configuration(self.trials.iloc[0].to_dict(), RECIPE_FIELDS)
-
-    @property
-    def accuracy(self) -> MeanInterval:
-        """The mean test accuracy in percent."""
-        return evidence_interval(100 * self.trials["test_accuracy"], bounds=(0, 100))
-
-    @property
-    def val_accuracy(self) -> float:
-        return float(self.trials["val_accuracy"].mean())
-
-    @property
-    def parameters(self) -> float:
-        """How many it has, which no seed changes."""
-        return float(self.trials["parameters"].iloc[0])
-
-    def first(self, column: str) -> float | None:
-        """Return a figure that no seed changes, or that one seed measured."""
-        values = self.trials[column].dropna()
-        return float(values.iloc[0]) if len(values) else None
-
-    def unlike(self, other: _Trained) -> list[str]:
-        """Return the settings in which two ways of training differ."""
-        both = zip(RECIPE_FIELDS, self.recipe, other.recipe, strict=True)
-        return [name for name, one, another in both if one != another]
-
-    def unlike_published(self) -> list[str]:
-        """Return the settings in which the training differs from the published one, apart from the epochs."""
-        recipe, _ = RECIPES.get(self.architecture, ({}, 0))
-        return [name for name, value in recipe.items() if self.trials[name].iloc[0] != value]
-
-    def preference(self) -> tuple[bool, bool, int, float, float]:
-        """Return what decides between several ways of training: the largest counts."""
-        epochs = float(self.trials["max_epochs"].iloc[0])
-        _, published = RECIPES.get(self.architecture, ({}, 0))
-        return not self.unlike_published(), epochs == published, len(self.trials), epochs, self.val_accuracy
-
-
-def _one(trained: Iterable[_Trained], architecture: str) -> _Trained | None:
-    """Return an architecture in the way of training that counts, None where there is no trial of it."""
-    return next(iter(_best_first(found for found in trained if found.architecture == architecture)), None)
-
-
-def _family(trained: Iterable[_Trained], heads: tuple[str, ...]) -> list[_Trained]:
-    """Return the networks whose names begin so, in every way of training.
-
-    Twins, and networks with dense projections, lack the attention that their names stand for, and are left out.
-    """
-    variants = ("+scores=", "+projections=")
-    return [
-        found
-        for found in trained
-        if found.architecture.startswith(heads) and not any(variant in found.architecture for variant in variants)
-    ]
-
-
-def _best_first(trained: Iterable[_Trained]) -> list[_Trained]:
-    """Return each architecture in the way of training that counts, the best by mean validation accuracy first."""
-    ways: dict[str, list[_Trained]] = {}
-    for found in trained:
-        ways.setdefault(found.architecture, []).append(found)
-    chosen = [max(several, key=_Trained.preference) for several in ways.values()]
-    return sorted(chosen, key=lambda found: found.val_accuracy, reverse=True)
 
 
 def _text(found: MeanInterval, unit: str = "%") -> str:
@@ -194,8 +106,8 @@ def _why(*parts: str) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _reproduced(source: str, model: Model, trained: Sequence[_Trained]) -> Verdict:
-    one = _one(trained, model.architecture)
+def _reproduced(source: str, model: Model, trained: Sequence[Trained]) -> Verdict:
+    one = of_architecture(trained, model.architecture)
     claim, claimed = f"{model.title}: accuracy ({model.architecture})", f"{model.accuracy:.2f}%"
     if one is None:
         return Verdict(source, claim, claimed, "-", "cannot be told", f"no trial {_PLACE}")
@@ -210,7 +122,7 @@ def _reproduced(source: str, model: Model, trained: Sequence[_Trained]) -> Verdi
     return Verdict(source, claim, claimed, _text(found), "fails", "the published run lies above the interval")
 
 
-def _otherwise(one: _Trained, model: Model) -> str:
+def _otherwise(one: Trained, model: Model) -> str:
     """Say in what a network was trained otherwise than it was published, or less; nothing where it was not."""
     unlike, epochs = one.unlike_published(), one.first("max_epochs") or 0
     return _why(
@@ -219,9 +131,9 @@ def _otherwise(one: _Trained, model: Model) -> str:
     )
 
 
-def _models(trained: Sequence[_Trained]) -> Iterator[Verdict]:
+def _models(trained: Sequence[Trained]) -> Iterator[Verdict]:
     for model in LIGHTWEIGHT:
-        one = _one(trained, model.architecture)
+        one = of_architecture(trained, model.architecture)
         claim, claimed = f"{model.title}: parameters ({model.architecture})", f"{model.parameters:,}"
         if one is None:
             yield Verdict(LIGHTWEIGHT_SOURCE, claim, claimed, "-", "cannot be told", f"no trial {_PLACE}")
@@ -233,7 +145,7 @@ def _models(trained: Sequence[_Trained]) -> Iterator[Verdict]:
         yield _reproduced(LIGHTWEIGHT_SOURCE, model, trained)
 
 
-def _tables(trained: Sequence[_Trained]) -> Iterator[Verdict]:
+def _tables(trained: Sequence[Trained]) -> Iterator[Verdict]:
     for model in (*NODES, *DEPTHS):
         yield _reproduced(EXPLORATION_SOURCE, model, trained)
         if model.parameters is not None:
@@ -245,12 +157,12 @@ def _tables(trained: Sequence[_Trained]) -> Iterator[Verdict]:
             yield Verdict(EXPLORATION_SOURCE, claim, f"{model.parameters:,}", f"{count:,}", word, why)
 
 
-def _records(trained: Sequence[_Trained]) -> Iterator[Verdict]:
+def _records(trained: Sequence[Trained]) -> Iterator[Verdict]:
     """Hold the best within each budget against the best that was published: to beat it, an interval lies above it."""
     enough = [found for found in trained if len(found.trials) >= INTERVAL_SEEDS]
     for record in RECORDS:
         claim, claimed = f"{record.title}: not beaten", f"{record.accuracy:.2f}%, {record.parameters:,} parameters"
-        within = [found for found in _family(enough, (record.family,)) if found.parameters <= record.budget]
+        within = [found for found in of_family(enough, (record.family,)) if found.parameters <= record.budget]
         source = "others, best within a budget"
         if not within:
             why = f"no such network has {INTERVAL_SEEDS} seeds {_PLACE}"
@@ -269,9 +181,9 @@ def _untold(why: str) -> Decision:
     return "-", "cannot be told", why
 
 
-def _family_claims(trained: Sequence[_Trained]) -> Iterator[Verdict]:
+def _family_claims(trained: Sequence[Trained]) -> Iterator[Verdict]:
     for family, heads in FAMILIES.items():
-        members = _best_first(_family(trained, heads))
+        members = best_first(of_family(trained, heads))
         missing = f"no network {heads[0]}* {_PLACE}"
         for title, claimed, decide in _ALONE:
             decision = decide(trained, members) if members else _untold(missing)
@@ -282,28 +194,28 @@ def _family_claims(trained: Sequence[_Trained]) -> Iterator[Verdict]:
             yield Verdict(LIGHTWEIGHT_SOURCE, f"{title} ({family})", claimed, *decision)
 
 
-def _alike(trained: Sequence[_Trained], heads: tuple[str, ...], timed: bool) -> tuple[_Trained, list[_Trained]] | str:
+def _alike(trained: Sequence[Trained], heads: tuple[str, ...], timed: bool) -> tuple[Trained, list[Trained]] | str:
     """Return the best member of which there is a full-size network trained alike, and those networks, the best first.
 
     Where there is none, say why. What is `timed` looks at networks of which all trials were timed alone.
     """
     counted = [found for found in trained if not (timed and found.trials["contended"].any())]
-    members, full = _family(counted, heads), _family(counted, FULL_SIZE)
+    members, full = of_family(counted, heads), of_family(counted, FULL_SIZE)
     if not members or not full:
         alone = ", timed with no other trial beside it" if timed else ""
         return f"no {'full-size network' if members else f'network {heads[0]}*'} {_PLACE}{alone}"
     recipes = {found.recipe for found in full}
     comparable = [found for found in members if found.recipe in recipes]
     if comparable:
-        best = _best_first(comparable)[0]
-        return best, _best_first(found for found in full if found.recipe == best.recipe)
-    best = _best_first(members)[0]
+        best = best_first(comparable)[0]
+        return best, best_first(found for found in full if found.recipe == best.recipe)
+    best = best_first(members)[0]
     unlike, closest = min(((best.unlike(found), found.architecture) for found in full), key=lambda pair: len(pair[0]))
     return f"trained otherwise: {best.architecture} and {closest} differ in {', '.join(unlike)}"
 
 
-def _fewer_parameters(trained: Sequence[_Trained], members: Sequence[_Trained]) -> Decision:
-    cnn = _one(trained, "cnn")
+def _fewer_parameters(trained: Sequence[Trained], members: Sequence[Trained]) -> Decision:
+    cnn = of_architecture(trained, "cnn")
     if cnn is None:
         return _untold(f"no trial of cnn {_PLACE}")
     least = min(members, key=lambda found: found.parameters)
@@ -312,30 +224,30 @@ def _fewer_parameters(trained: Sequence[_Trained], members: Sequence[_Trained]) 
     return f"{saved:.1f}% less", "holds" if saved >= 80 else "fails", why
 
 
-def _under_50k(_: Sequence[_Trained], members: Sequence[_Trained]) -> Decision:
+def _under_50k(_: Sequence[Trained], members: Sequence[Trained]) -> Decision:
     small = [found for found in members if found.parameters < 50_000]
     least = min(members, key=lambda found: found.parameters)
     why = f"the least has {least.parameters:,.0f} ({least.architecture})"
     return f"{len(small)} of {len(members)}", "holds" if small else "fails", why
 
 
-def _over_98(_: Sequence[_Trained], members: Sequence[_Trained]) -> Decision:
+def _over_98(_: Sequence[Trained], members: Sequence[Trained]) -> Decision:
     found = members[0].accuracy
     return _text(found), _side(found, 98.0), _why(members[0].architecture, _undecided(found))
 
 
-def _paired(first: _Trained, second: _Trained, column: str, scale: float = 1) -> MeanInterval:
+def _paired(first: Trained, second: Trained, column: str, scale: float = 1) -> MeanInterval:
     """Return the mean over shared seeds of first - second, times `scale`."""
     return evidence_interval((scale * first.trials[column]).sub(scale * second.trials[column]))
 
 
-def _within_half(best: _Trained, rivals: Sequence[_Trained]) -> Decision:
+def _within_half(best: Trained, rivals: Sequence[Trained]) -> Decision:
     behind = _paired(rivals[0], best, "test_accuracy", 100)
     why = _why(f"{best.architecture} against {rivals[0].architecture}, trained alike", _undecided(behind, _FEW_PAIRS))
     return _text(behind, " points behind"), _OPPOSITE[_side(behind, 0.5)], why
 
 
-def _smaller(best: _Trained, rivals: Sequence[_Trained]) -> Decision:
+def _smaller(best: Trained, rivals: Sequence[Trained]) -> Decision:
     figures, less = [], True
     for column, name, unit, scale in (
         ("memory_rise_mb", "rise of memory in training", "MB", 1.0),
@@ -353,7 +265,7 @@ def _smaller(best: _Trained, rivals: Sequence[_Trained]) -> Decision:
     return "; ".join(figures), "holds" if less else "fails", why
 
 
-def _faster(best: _Trained, rivals: Sequence[_Trained]) -> Decision:
+def _faster(best: Trained, rivals: Sequence[Trained]) -> Decision:
     column, level = "fit_s_to_98", "98% on validation data"
     there, n = int(best.trials[column].notna().sum()), len(best.trials)
     reached = [found for found in rivals if len(found.trials) >= INTERVAL_SEEDS and found.trials[column].notna().all()]
@@ -370,7 +282,7 @@ def _faster(best: _Trained, rivals: Sequence[_Trained]) -> Decision:
     return _saved(best, reached, column, " s sooner", f"to {level}")
 
 
-def _less_energy(best: _Trained, rivals: Sequence[_Trained]) -> Decision:
+def _less_energy(best: Trained, rivals: Sequence[Trained]) -> Decision:
     metered = [found for found in rivals if found.trials["energy_j"].notna().all()]
     if not metered or best.trials["energy_j"].isna().any():
         return _untold("energy was not measured")
@@ -380,7 +292,7 @@ def _less_energy(best: _Trained, rivals: Sequence[_Trained]) -> Decision:
     return _saved(best, metered, "energy_j", " J less", methods.pop())
 
 
-def _saved(best: _Trained, rivals: Sequence[_Trained], column: str, unit: str, how: str) -> Decision:
+def _saved(best: Trained, rivals: Sequence[Trained], column: str, unit: str, how: str) -> Decision:
     """Say whether a network takes less time or energy than each of others, that is than the one that takes least."""
     if reason := _not_comparable([best, *rivals]):
         return _untold(reason)
@@ -390,7 +302,7 @@ def _saved(best: _Trained, rivals: Sequence[_Trained], column: str, unit: str, h
     return _text(saved, unit), _side(saved, 0.0), why
 
 
-def _not_comparable(trained: Sequence[_Trained]) -> str:
+def _not_comparable(trained: Sequence[Trained]) -> str:
     """Say why times and energy cannot be compared; nothing where they can."""
     for found in trained:
         seconds = found.trials["epoch_s"]
@@ -401,12 +313,12 @@ def _not_comparable(trained: Sequence[_Trained]) -> str:
     return ""
 
 
-_ALONE: tuple[tuple[str, str, Callable[[Sequence[_Trained], Sequence[_Trained]], Decision]], ...] = (
+_ALONE: tuple[tuple[str, str, Callable[[Sequence[Trained], Sequence[Trained]], Decision]], ...] = (
     ("fewer parameters than a traditional CNN", "up to 80% less", _fewer_parameters),
     ("some under 50,000 parameters", "some", _under_50k),
     ("the best over 98% on the test set", "> 98%", _over_98),
 )
-_AGAINST: tuple[tuple[str, str, Callable[[_Trained, Sequence[_Trained]], Decision], bool], ...] = (
+_AGAINST: tuple[tuple[str, str, Callable[[Trained, Sequence[Trained]], Decision], bool], ...] = (
     ("the best within 0.5 points of the best full-size network", "< 0.5 points", _within_half, False),
     ("smaller in memory and storage", "smaller", _smaller, False),
     ("converge faster", "sooner", _faster, True),
