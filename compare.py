@@ -116,6 +116,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone: `compare.py table RUN | head`
         _silence()
         return 0
+    except OSError as error:
+        place = "" if error.filename is None else f"{error.filename}: "
+        print(f"compare.py: {place}{error.strerror or error}", file=sys.stderr)
+        return 2
     except Exception as error:
         from config import UserError
 

@@ -19,6 +19,7 @@ def main(argv: Sequence[str]) -> int:
     from common import report, store
     from common.results import Results
 
+    run = store.Run.find(arguments.run, arguments.results)
     print("plots and report are being made ...", file=sys.stderr)
-    print(report.rebuild(Results(store.Run.find(arguments.run, arguments.results)), arguments.data_dir))
+    print(report.rebuild(Results(run), arguments.data_dir))
     return 0

@@ -65,7 +65,7 @@ def given(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def leaves(over: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Return values by the names of flags as values by the fields they set, a list each."""
-    from config import UserError, nearest
+    from config import UserError, flatten, nearest
 
     unknown = [name for name in over if name not in (*SETTINGS, "seeds")]
     if unknown:
@@ -74,9 +74,7 @@ def leaves(over: Mapping[str, Any]) -> dict[str, list[Any]]:
     found = {
         SETTINGS[flag]: value if isinstance(value, list) else [value] for flag, value in over.items() if flag != "seeds"
     }
-    if "seeds" in over:
-        found["seed"] = list(range(over["seeds"]))
-    return found
+    return found | (flatten({"seeds": over["seeds"]}) if "seeds" in over else {})
 
 
 def plan(
@@ -94,4 +92,6 @@ def cores(workers: int) -> int:
     """Return the threads of a trial where nobody says how many: its share of the machine's."""
     import os
 
-    return max(1, (os.cpu_count() or 1) // workers)
+    # fewer than the machine's under taskset, or where a cluster's scheduler gives out cores
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, here // workers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from commands.arguments import Parser, add_conduct, positive, seconds, terminal_width
 from commands.run import show, write_report
@@ -65,16 +65,16 @@ def _parser() -> Parser:
 
 
 def _plan(study: Study, arguments: argparse.Namespace, vocabulary: Vocabulary) -> Plan:
-    from common import tune
-    from config import Budget, UserError
+    from common import studies, tune
+    from config import UserError
 
     over = given(arguments)
     seeds = over.pop("seeds", None)
     if study.search is None:
         raise UserError(f"study: {study.name} has no search; give it to compare.py --study")
     limits = {"trials": arguments.trials, "seconds": arguments.max_seconds, "epochs": arguments.max_epochs}
-    update = {"seeds": seeds or study.search.seeds}
+    update: dict[str, Any] = {"seeds": seeds or study.search.seeds}
     if any(limits.values()):
-        update |= {"budget": Budget(**limits)}
-    study = study.model_copy(update={"search": study.search.model_copy(update=update)})
+        update |= {"budget": limits}
+    study = studies.read({**study.model_dump(), "search": {**study.search.model_dump(), **update}})
     return tune.contenders(study, leaves(over), vocabulary, arguments.data_dir, {"threads": [cores(1)]})

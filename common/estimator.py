@@ -90,7 +90,8 @@ class FrameworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Notes
     -----
     Threads are those that the process gives its libraries (``OMP_NUM_THREADS``, threadpoolctl); with another number of
-    them, sums are rounded otherwise. What a fit sets for the whole process, it puts back.
+    them, sums are rounded otherwise. What a fit sets for the whole process, it puts back, but for environment variables
+    such as ``KERAS_BACKEND``, which a framework reads when it is imported or first finds its devices.
 
     Examples
     --------

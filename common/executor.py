@@ -47,15 +47,18 @@ class Processes:
                 raise cannot_write(error, directory) from error
         worker = (None if alone else self._warm.pop(place, None)) or self._started(*place)
         self._current = worker
-        keep = False
+        keep, start = False, None
         try:
             if self._killed:  # before it could be seen
                 raise WorkerDied("failed", "the run was ended")
             worker.wait_ready()
-            records = self._ask(worker, job, alone, left_s)
+            start = time.perf_counter()
+            records = self._ask(worker, job, alone, left_s, start)
             keep = not (alone or self._spent(worker, place, records))
         except WorkerDied as death:
-            return [{**empty_record(trial), "status": death.status, "error": str(death)} for trial in job.trials]
+            seconds = None if start is None else (time.perf_counter() - start) / len(job.trials)
+            died = {"status": death.status, "error": str(death), "trial_s": seconds}
+            return [{**empty_record(trial), **died} for trial in job.trials]
         except _Cut:
             return cut_records(job)
         finally:
@@ -72,7 +75,7 @@ class Processes:
         except OSError as error:
             raise UserError(f"no process can be started for a trial ({error})") from error
 
-    def _ask(self, worker: WorkerProcess, job: Job, alone: bool, left_s: float) -> list[Record]:
+    def _ask(self, worker: WorkerProcess, job: Job, alone: bool, left_s: float, start: float) -> list[Record]:
         dataset = job.trials[0].dataset
         request = {
             "trials": [json.loads(trial.canonical()) for trial in job.trials],
@@ -82,7 +85,6 @@ class Processes:
         }
         together = len(job.trials)
         limit_s = math.inf if self._terms.timeout_s is None else self._terms.timeout_s * together
-        start = time.perf_counter()
         try:
             answer = worker.ask(request, min(limit_s, left_s), self._terms.memory_limit_mb)
         except WorkerDied as death:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 import backends
 from backends.base import Runtime
@@ -23,10 +24,11 @@ from common import data, smaller, store
 from common.inputs import load_inputs
 from common.onnx_file import RAW, OnnxFile
 from common.process import WorkerDied, WorkerProcess
+from common.results import Results
 from common.smaller import Score
 from common.store import Run
 from common.trial import Record, runtime
-from config import Custom, Trial, UserError, source_of
+from config import Custom, Trial, UserError, explain, source_of
 
 ROWS = 1000
 """Test images on which an exported model must answer as its framework does."""
@@ -297,7 +299,11 @@ def _written(
 
 
 def _trial(choice: Choice, options: Options) -> Trial:
-    trial = Trial.model_validate_json(json.dumps(choice.record["spec"]))
+    try:
+        trial = Trial.model_validate_json(json.dumps(choice.record["spec"]))
+    except ValidationError as error:
+        lines = "; ".join(explain(error, Trial))
+        raise Refused(f"its record is of another version of samenet: {lines}") from error
     network = trial.architecture
     if isinstance(network, Custom):
         if not options.allow_code:
@@ -320,13 +326,13 @@ def _saved_model(choice: Choice) -> Path:
 
 def _check_record(choice: Choice, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Refuse a saved model that does not predict what the record's did: another's, or a damaged one."""
-    path = choice.run.artefacts(choice.record["key"]) / "predictions.npz"
-    with np.load(path, allow_pickle=False) as file:
-        rows = len(arrays["index"])
-        index, predicted = file["index"][:rows], file["predicted"][:rows]
+    found = Results(choice.run).predictions(choice.record["key"])
+    rows = len(arrays["index"])
+    if found is None or not np.array_equal(found["index"][:rows], arrays["index"]):
+        raise Refused("its predictions.npz is gone or damaged, so that its model cannot be checked against the record")
     answers = arrays["logits"] if "logits" in arrays else arrays["probabilities"]
-    wrong = int((answers.argmax(axis=1) != predicted).sum())
-    if not np.array_equal(index, arrays["index"]) or wrong > rows // 1000:  # one tie may fall either way
+    wrong = int((answers.argmax(axis=1) != found["predicted"][:rows]).sum())
+    if wrong > rows // 1000:  # one tie may fall either way
         raise Refused(
             f"its model predicts otherwise than the record says, for {wrong} of {rows} test images: it was changed "
             "after the training"

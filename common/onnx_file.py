@@ -57,7 +57,6 @@ class OnnxFile:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no common base
             raise UserError(f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from error
-        self.bytes = len(content)
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         (self._input,) = self._session.get_inputs()
 

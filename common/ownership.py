@@ -214,9 +214,12 @@ class Claims:
 
     def _enroll(self) -> None:
         self._owner = Owner.here()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with self._file(self._owner.id).open("x", encoding="utf-8") as file:
-            json.dump(asdict(self._owner), file)
+        while True:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # the last of others to leave may remove the folder in between
+                with self._file(self._owner.id).open("x", encoding="utf-8") as file:
+                    json.dump(asdict(self._owner), file)
+                return
 
     def _file(self, owner: str) -> Path:
         return self._folder / f"{_OWNER}{owner}"

@@ -62,7 +62,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             os.chmod(file.name, 0o644)
             os.replace(file.name, path)
         except BaseException:
-            os.unlink(file.name)
+            with suppress(FileNotFoundError):  # a signal may be heard just after the renaming
+                os.unlink(file.name)
             raise
 
 
@@ -114,6 +115,10 @@ class Run:
     def begin(self, study: Mapping[str, Any], environment: Mapping[str, Any], overwrite: bool) -> None:
         """Make the directory, or take up the one that is there.
 
+        Parameters
+        ----------
+        study : what ``study.json`` is to hold; one of no trials yet, as of a search that begins, replaces nothing.
+
         Raises
         ------
         UserError
@@ -147,7 +152,9 @@ class Run:
                 )
         else:
             write_atomically(path, to_json(environment, indent=1))
-        write_atomically(self.directory / "study.json", to_json(study, indent=1))
+        described = self.directory / "study.json"
+        if study["keys"] or not described.exists():
+            write_atomically(described, to_json(study, indent=1))
 
     def _refuse_links(self) -> None:
         """Refuse a directory of which a part is a link: what is written there would be written elsewhere."""
@@ -264,6 +271,8 @@ def _readable(path: str, key: str) -> dict[str, Any] | None:
         record: dict[str, Any] = from_json(_content(path))  # half the time of json.loads
         reason = mistake(record)
         if reason is None and record["key"] == key:
+            if record.get("sparsity") is None:  # it is from before there was pruning
+                record["sparsity"] = 0.0
             return record
         reason = reason or "it is not this trial's"
     except (FileNotFoundError, NotADirectoryError):

@@ -70,7 +70,8 @@ def trials(study: Study, over: Leaves, vocabulary: Vocabulary, defaults: Leaves 
     """Multiply a study out into its trials, with the command line's values laid over it.
 
     A backend or engine on the command line *selects*: grids without it are left out, unless no grid has it, and then
-    it replaces what they have. Any other value replaces the study's. `defaults` hold where neither says anything.
+    it replaces what they have, an engine where one of a grid's backends has any. Any other value replaces the study's.
+    `defaults` hold where neither says anything.
     """
     grids: list[dict[str, list[Any]]] = [{**{k: [*v] for k, v in defaults.items()}, **grid} for grid in study.leaves()]
     for leaf, values in over.items():
@@ -78,10 +79,19 @@ def trials(study: Study, over: Leaves, vocabulary: Vocabulary, defaults: Leaves 
             chosen = [{**grid, leaf: [v for v in values if v in grid.get(leaf, ())]} for grid in grids]
             kept = [grid for grid in chosen if grid[leaf]]
             missing = [value for value in values if not any(value in grid[leaf] for grid in kept)]
-            grids = kept if not missing else [{**grid, leaf: list(values)} for grid in grids]
+            grids = kept if not missing else _replaced(grids, leaf, values, vocabulary)
         else:
             grids = [{**grid, leaf: list(values)} for grid in grids]
     return expand(grids, vocabulary)
+
+
+def _replaced(
+    grids: Sequence[dict[str, list[Any]]], leaf: str, values: Sequence[Any], vocabulary: Vocabulary
+) -> list[dict[str, list[Any]]]:
+    """Lay a backend over all grids, and an engine over those with a backend that has engines, or over all without."""
+    engines = [any(vocabulary.backends.get(str(name)) for name in grid.get("backend", ())) for grid in grids]
+    everywhere = leaf == "backend" or not any(engines)
+    return [{**grid, leaf: [*values]} if everywhere or has else grid for grid, has in zip(grids, engines, strict=True)]
 
 
 @dataclass(frozen=True)

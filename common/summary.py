@@ -149,7 +149,6 @@ def complete(records: pd.DataFrame) -> pd.DataFrame:
     """Return the records with every column there, figures as floats (null as NaN) and ``contended`` as a bool."""
     extra = sorted(set(records.columns) - set(RECORD_FIELDS))
     frame = records.reindex(columns=[*RECORD_FIELDS, *extra]).reset_index(drop=True)
-    frame["sparsity"] = frame["sparsity"].fillna(0.0)  # a record from before there was pruning has none
     figures = [*SCORES, *TIMES, *CONVERGENCE, *MEMORY, *SIZES, "energy_j"]
     frame["contended"] = frame["contended"].eq(True)
     frame[figures] = frame[figures].astype("float64")

@@ -138,7 +138,9 @@ class Custom(Spec):
         vocabulary: Vocabulary | None = info.context
         if vocabulary is None:
             return data
-        place = data["place"]
+        place = data.get("place")
+        if not isinstance(place, str):
+            raise ValueError(f"custom needs a place, module:callable or FILE.py:callable; found {place!r}")
         if not vocabulary.allow_code:
             raise ValueError(f"{place!r} is code, and is not run because a file says so; give it with --arch, or say "
                              "--allow-code")  # fmt: skip

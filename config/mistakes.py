@@ -46,7 +46,8 @@ def explain(error: ValidationError, model: type[Spec]) -> list[str]:
         elif item["type"] != "value_error":
             found = f"found {_short(item['input'])}; "
             message = message[0].lower() + message[1:] + _spelling(item["input"], item.get("ctx"))
-        messages.setdefault((".".join(names).replace("seed", "seeds"), found), []).append(message)
+        path = "seeds" if names == ["seed"] else ".".join(names)
+        messages.setdefault((path, found), []).append(message)
     return [
         (f"{path}: " if path else "") + found + ", or ".join(dict.fromkeys(texts))
         for (path, found), texts in messages.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import string
+import re
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -94,6 +94,9 @@ class Search(Spec):
             raise ValueError("space has nothing to search: give a field a list of values, or a range of low and high")
         if not all(value for value in self.space.values()):
             raise ValueError("space has an empty list; give at least one value")
+        for text in _texts(self.space).values():
+            if "{" in (rest := _NAME.sub("", text)) or "}" in rest:
+                raise ValueError(f"space has {text!r}; braces hold a name each, as in ffn:{{layers}}x{{width}}")
         if (self.pruner != "none") != bool(self.rungs):
             raise ValueError('rungs and a pruner go together: "pruner": "median", "rungs": [3]')
         if self.rungs and len(self.objectives) > 1:
@@ -113,13 +116,13 @@ class Search(Spec):
         UserError
             Where a text names what is not in the space.
         """
-        texts = {leaf: text for leaf, text in self.space.items() if isinstance(text, str)}
         named = _named(self.space)
         missing = named - set(chosen)
         if missing:
             raise UserError(f"search.space: {{{min(missing)}}} stands in a text, and is not in the space")
         leaves = {leaf: [value] for leaf, value in chosen.items() if leaf not in named}
-        return leaves | {leaf: [text.format_map(chosen)] for leaf, text in texts.items()}
+        texts = _texts(self.space).items()
+        return leaves | {leaf: [_NAME.sub(lambda name: str(chosen[name[1]]), text)] for leaf, text in texts}
 
     def without(self, fixed: Collection[str]) -> Search:
         """Return the same search with some leaves fixed, and so no longer in the space, nor the names in their texts.
@@ -137,10 +140,16 @@ class Search(Spec):
         return left
 
 
+_NAME = re.compile(r"\{(\w+)\}")
+
+
+def _texts(space: Mapping[str, Any]) -> dict[str, str]:
+    return {leaf: value for leaf, value in space.items() if isinstance(value, str)}
+
+
 def _named(space: Mapping[str, Any]) -> set[str]:
     """Return the names in braces of a space's texts."""
-    texts = [value for value in space.values() if isinstance(value, str)]
-    return {name for text in texts for _, name, _, _ in string.Formatter().parse(text) if name}
+    return {name for text in _texts(space).values() for name in _NAME.findall(text)}
 
 
 def _unfolded(space: Mapping[str, Any]) -> dict[str, Any]:

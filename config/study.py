@@ -46,17 +46,34 @@ class Study(Spec):
         return [{**flatten(self.base), **flatten(grid)} for grid in self.grids]
 
 
+_MOST_SEEDS = 100_000
+
+
 def flatten(grid: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Give every leaf by its dotted name, as a list; an architecture's own fields are not leaves."""
+    """Give every leaf by its dotted name, as a list; an architecture's own fields are not leaves.
+
+    Raises
+    ------
+    UserError
+        Where there are too many seeds to list them.
+    """
     leaves: dict[str, list[Any]] = {}
     for name, value in grid.items():
         if name in ("training", "features") and isinstance(value, dict):
             leaves |= {f"{name}.{leaf}": _listed(inner) for leaf, inner in value.items()}
         elif name == "seeds":
-            leaves["seed"] = list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else [value]
+            leaves["seed"] = _seeds(value)
         else:
             leaves[name] = _listed(value)
     return leaves
+
+
+def _seeds(number: Any) -> list[Any]:
+    if not isinstance(number, int) or isinstance(number, bool):
+        return [number]  # which validation will refuse
+    if number > _MOST_SEEDS:
+        raise UserError(f"seeds: found {number}; give at most {_MOST_SEEDS:,}")
+    return list(range(number))
 
 
 def _listed(value: Any) -> list[Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from commands import settings
 from tests.command import ROOT, assert_said_in_one_line, call, record_paths, study, the_run
 
 HEAVY = ("numpy", "pydantic", "pandas", "sklearn", "torch", "tensorflow", "keras", "jax")
@@ -172,6 +173,17 @@ def test_a_study_says_its_threads_and_a_flag_replaces_them(tmp_path: Path) -> No
     flags = ["--study", path, "--results", tmp_path / "results", "--dry-run"]
     assert "to be run: 2 " in call(*flags).out
     assert "to be run: 1 " in call(*flags, "--threads", 2).out
+
+
+def test_threads_are_shared_out_of_the_cores_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 2, 5}, raising=False)
+    assert [settings.cores(workers) for workers in (1, 2, 9)] == [3, 1, 1]
+
+
+@pytest.mark.parametrize("command", ["table", "report", "export", "demo"])
+def test_a_name_that_no_file_can_have_is_said_in_one_line(command: str) -> None:
+    outcome = call(command, "x" * 300)
+    assert_said_in_one_line(outcome.status, outcome.out, outcome.err, ("File name too long",))
 
 
 def test_flags_replace_what_the_study_says(tmp_path: Path) -> None:

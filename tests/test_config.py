@@ -91,6 +91,16 @@ def test_command_line_selects_backends_and_replaces_the_rest() -> None:
     assert [t.backend for t in trials({"backend": "plain"}, over={"backend": ["engined"]})] == ["engined"]
 
 
+@pytest.mark.parametrize("over", [{}, {"backend": ["engined", "plain"]}])
+def test_an_engine_replaces_those_of_grids_with_a_backend_that_has_engines(over: dict[str, Any]) -> None:
+    grids = [{"backend": ["plain", "engined"]}, {"architecture": "ffn:5"}]
+    found = trials(*grids, over={**over, "engine": ["second"]})
+    assert {(trial.backend, trial.engine) for trial in found} == {("plain", None), ("engined", "second")}
+    assert len(found) == 3
+    with pytest.raises(UserError, match="engine: 'second' does not go with backend plain"):
+        trials(*grids, over={"backend": ["plain"], "engine": ["second"]})
+
+
 def test_defaults_are_those_of_the_seed() -> None:
     (trial,) = trials()
     training = trial.training

@@ -201,6 +201,21 @@ def test_a_saved_model_that_was_changed_is_refused(results: Path, tmp_path: Path
     assert not (run / "export").exists()
 
 
+def test_what_cannot_be_checked_is_refused_and_the_others_are_exported(results: Path, tmp_path: Path) -> None:
+    run = copied(results, tmp_path)
+    deleted, old, unfinished, _ = sorted(run.glob("trials/??/*.json"))
+    (deleted.with_suffix("") / "predictions.npz").unlink()
+    record = json.loads(old.read_text())
+    old.write_text(json.dumps({**record, "spec": {**record["spec"], "shuffle": True}}))
+    unfinished.unlink()
+    done = call("export", run, "--all")
+    assert done.status == 1
+    said = sorted(line.partition(" was not exported: ")[2] for line in done.err.splitlines())
+    assert said[0].startswith("its predictions.npz is gone or damaged")
+    assert said[1].startswith("its record is of another version of samenet: shuffle: is not a known field")
+    assert len(done.out.splitlines()) == len(list(run.glob("export/*/model.onnx"))) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "reason"),

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from common.store import Run
+from common.store import Run, write_atomically
 from tests.command import call, marked, record_paths, records, started, study, the_run
 from tests.fake_backend import FAULTS
 
@@ -129,6 +129,21 @@ def test_what_a_killed_trial_started_ends_with_the_killed_run(tmp_path: Path) ->
     assert_none_left(mark)
 
 
+def test_a_signal_just_after_the_renaming_of_a_file_is_that_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def replace_and_stop(source: str, target: Path) -> None:
+        replace(source, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", replace_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "file", "whole")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["whole"]
+
+
 # Disk
 
 
@@ -208,6 +223,17 @@ def test_a_damaged_file_of_the_run_is_said_in_one_line(
         assert f"{name} is damaged" in outcomes[2].err and len(outcomes[2].err.splitlines()) == 1
         (the_run(results) / name).unlink()
         assert call(*command).status == 0
+
+
+@pytest.mark.parametrize("command", ["run", "report"])
+def test_tables_that_cannot_be_written_are_said_in_one_line(finished: tuple[list[object], Path], command: str) -> None:
+    again, results = finished
+    tables = the_run(results) / "tables"
+    shutil.rmtree(tables)
+    tables.touch()
+    outcome = call(*again, "--quiet") if command == "run" else call("report", the_run(results))
+    assert outcome.status == 2 and "Traceback" not in outcome.err
+    assert outcome.err.splitlines()[-1] == f"compare.py: {tables}: {os.strerror(errno.EEXIST)}"
 
 
 @pytest.fixture(scope="module")

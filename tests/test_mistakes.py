@@ -102,10 +102,23 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[object]], tuple[str, ...]]] = {
         fields(architecture={"name": "ffn:4", "drpout": 0.5}),
         ("architecture.drpout", "did you mean 'dropout'?"),
     ),
+    "network of one's own without a place": (
+        flags("--arch", "custom"),
+        ("architecture: custom needs a place, module:callable or FILE.py:callable",),
+    ),
+    "network of one's own without a place in a file": (
+        fields(architecture={"name": "custom"}),
+        ("architecture: custom needs a place",),
+    ),
+    "place is a number": (
+        lambda folder: [*fields(architecture={"name": "custom", "place": 5})(folder), "--allow-code"],
+        ("architecture: custom needs a place", "found 5"),
+    ),
     "architecture is a number": (fields(architecture=64), ("architecture: 64", "write 'ffn:64'")),
     # study files
     "unknown study": (lambda folder: ["--study", "quik"], ("study: 'quik'", "did you mean 'quick'?")),
     "study is a folder": (lambda folder: ["--study", folder], ("study: ", "neither a shipped study nor a file")),
+    "study of too long a name": (lambda folder: ["--study", "x" * 300], ("xxx: File name too long",)),
     "study not JSON": (raw("{nope"), ("mine.json: is not JSON", "line 1 column 2")),
     "study not text": (raw("\xff\xfe{}"), ("mine.json: is not JSON",)),
     "study a list": (raw("[]"), ("mine.json: found a list", "a study is an object")),
@@ -133,6 +146,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[object]], tuple[str, ...]]] = {
     "wrong type": (fields(training={"epochs": "five"}), ("training.epochs: found 'five'", "valid integer")),
     "true is no number": (fields(seeds=True), ("seeds: found True", "valid integer")),
     "empty list": (fields(train_share=[]), ("train_share: the list is empty", "at least one value")),
+    "more seeds than memory holds, in a file": (
+        fields(seeds=100_000_000_000),
+        ("seeds: found 100000000000; give at most 100,000",),
+    ),
     "no seeds in a file": (fields(seeds=0), ("seeds: the list is empty", "at least one value")),
     "sgd's momentum with adam": (
         fields(training={"optimizer": "adam", "momentum": 0.9}),
@@ -176,6 +193,8 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[object]], tuple[str, ...]]] = {
     "no epochs": (flags("--epochs", 0), ("training.epochs: found 0", "greater than or equal to 1")),
     "half an epoch": (flags("--epochs", 1.5), ("--epochs: '1.5' is not a whole number",)),
     "no seeds": (flags("--seeds", 0), ("--seeds: 0", "at least 1")),
+    "more seeds than memory holds": (flags("--seeds", 10**11), ("seeds: found 100000000000; give at most 100,000",)),
+    "more seeds than a list can have": (flags("--seeds", 10**20 - 1), ("seeds: found 99999999999999999999",)),
     "batch size 0": (flags("--batch-size", 0), ("training.batch_size: found 0", "greater than or equal to 1")),
     "optimizer misspelt": (
         flags("--optimizer", "adm"),

@@ -13,6 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,22 @@ def test_a_trial_is_claimed_once_and_given_back(tmp_path: Path) -> None:
         one.release(KEYS[0])
         assert other.take(KEYS[0])
     assert not (tmp_path / "claims").exists()
+
+
+def test_a_folder_that_the_last_to_leave_removes_meanwhile_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir, leaving = Path.mkdir, [True]
+
+    def mkdir_and_leave(path: Path, *arguments: Any, **settings: Any) -> None:
+        mkdir(path, *arguments, **settings)
+        while leaving:
+            leaving.pop()
+            path.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", mkdir_and_leave)
+    with claims(tmp_path / "claims") as mine:
+        assert not leaving and mine.take(KEYS[0])
 
 
 def claim_all(folder: Path, start: multiprocessing.synchronize.Event, out: Path) -> None:

@@ -306,6 +306,14 @@ def test_a_report_of_one_trial(tmp_path: Path) -> None:
     assert "90.00% of the test images right (one seed)" in page
 
 
+def test_a_report_of_records_from_before_there_was_pruning(tmp_path: Path) -> None:
+    before = record()
+    del before["sparsity"]
+    results = Results(made_up(tmp_path, [before, record(seed=1)]))
+    assert [row["trials"] for row in details.details(results)["rows"]] == [[0, 1]]
+    assert set(results.trials["sparsity"]) == {0.0}
+
+
 def test_a_report_of_no_trial_yet(tmp_path: Path) -> None:
     run = made_up(tmp_path, [])
     outcome = call("report", run.directory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 import uuid
@@ -13,12 +14,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common import data
+import backends
+from common import data, studies
 from common.inputs import cut, load_inputs
+from common.report import details
 from common.results import Results
 from common.store import Run
+from common.tune import contenders
 from config import Budget, Trial
-from tests.command import Outcome, call, record_paths, records, started, the_run
+from tests.command import (
+    Outcome,
+    assert_said_in_one_line,
+    call,
+    record_paths,
+    records,
+    started,
+    the_run,
+    workers_marked,
+)
+from tests.fake_backend import registered
 
 BASE = {
     "backend": ["fake", "fake_engines"],
@@ -119,6 +133,74 @@ def test_a_finished_search_trains_nothing_and_says_the_same(plain: tuple[Path, O
     again = tune(written(results.parent), "--results", results)
     assert again.out == outcome.out
     assert {path: path.stat().st_mtime_ns for path in record_paths(results)} == before
+
+
+def test_a_finished_search_stays_so_while_a_larger_budget_is_begun(plain: tuple[Path, Outcome], tmp_path: Path) -> None:
+    results, mark = tmp_path / "results", uuid.uuid4().hex
+    shutil.copytree(plain[0], results)
+    before = call("table", the_run(results)).out
+    command = ["tune", written(tmp_path), "--results", results, "--threads", 1, "--trials", 7]
+    process = started(*command, faults={f"ffn:{width}": "hang" for width in range(1, 65)}, mark=mark)
+    deadline = time.monotonic() + 120
+    while not workers_marked(mark) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert call("table", the_run(results)).out == before
+    assert set(Results(Run(the_run(results))).charts) >= {"search-best", "search-history"}
+
+
+def test_a_search_whose_record_was_set_aside_has_a_report_of_the_others(
+    plain: tuple[Path, Outcome], tmp_path: Path
+) -> None:
+    shutil.copytree(the_run(plain[0]), tmp_path / "run")
+    lost = searched(plain[0])[0]
+    Run(tmp_path / "run").artefacts(lost["key"]).with_suffix(".json").unlink()
+    shown = Results(Run(tmp_path / "run")).charts["search-history"].series
+    assert sorted(len(one.x) for one in shown) == [5, 6]
+
+
+def row_of_the_fake(results: Results, folder: Path) -> tuple[dict[str, Any], Path]:
+    """Return a row of the page, and the file that its lines write."""
+    row = next(row for row in details.details(results)["rows"] if row["spec"]["backend"] == "fake")
+    text, _, line = row["command"].removeprefix("cat > again.json <<'END'\n").partition("\nEND\n")
+    assert line == "python compare.py tune again.json"
+    (folder / "again.json").write_text(text, encoding="utf-8")
+    return row, folder / "again.json"
+
+
+def test_the_page_says_the_search_that_found_a_row(plain: tuple[Path, Outcome], tmp_path: Path) -> None:
+    results = Results(Run(the_run(plain[0])))
+    study = studies.read(str(row_of_the_fake(results, tmp_path)[1]))
+    assert study.search == studies.read({"question": "?", "search": results.study["search"]}).search
+    with registered():
+        (contender,) = contenders(study, {}, backends.vocabulary(), None, {}).trials
+    assert contender.rows == BASE["rows"] and contender.training.optimizer == "sgd"
+    results.study.pop("search")  # as of a run whose study.json is gone
+    assert {row["command"] for row in details.details(results)["rows"]} == {None}
+
+
+@pytest.mark.slow
+def test_a_row_is_found_again_as_the_page_says(plain: tuple[Path, Outcome], tmp_path: Path) -> None:
+    results = Results(Run(the_run(plain[0])))
+    row, path = row_of_the_fake(results, tmp_path)
+    assert tune(path, "--results", tmp_path / "results").status == 0
+    again = {record["key"] for record in finals(tmp_path / "results")}
+    assert again == {results.records[number]["key"] for number in row["trials"]}
+
+
+@pytest.mark.parametrize(("fault", "least_s"), [("sigkill", 0.0), ("hang", 1.0)])
+def test_a_trial_that_was_ended_costs_the_seconds_that_it_took(
+    fault: str, least_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FAULTS", json.dumps({"ffn:1": fault}))
+    path = written(tmp_path, {"backend": "fake", "architecture": "ffn:1"}, budget={"trials": 3, "seconds": 0.001},
+                   space={"training": {"learning_rate": [0.1, 0.2]}})  # fmt: skip
+    assert tune(path, "--results", tmp_path / "results", "--timeout", 1).status == 2
+    (record,) = searched(tmp_path / "results")
+    assert record["status"] == ("timeout" if fault == "hang" else "out_of_memory")
+    assert least_s < record["trial_s"] < 60
 
 
 @pytest.mark.slow
@@ -286,6 +368,10 @@ def test_a_flag_takes_its_field_out_of_the_search(tmp_path: Path) -> None:
 
 MISTAKES = [
     ({"space": {"architecture": "ffn:{size}", "width": [1]}}, "search.space: {size} stands in a text, and is not in"),
+    *(
+        ({"space": {"architecture": text, "layers": [1, 2]}}, f"search: space has {text!r}; braces hold a name each")
+        for text in ("ffn:{layers", "ffn:{}", "{layers:q}", "ffn:{layers.real}", "ffn:{layers!z}")
+    ),
     ({"space": {"architecture": ["ffn:1"], "width": [1, 2]}}, "width: is not a known field"),
     ({"space": {"architecture": ["ffn:1", "fnn:2"]}}, "'fnn:2' is code"),
     (
@@ -309,6 +395,12 @@ def test_a_mistake_is_said_in_a_line(tmp_path: Path, search: dict[str, Any], mes
     assert outcome.status == 2
     assert message in outcome.err
     assert all(line.startswith("compare.py: ") for line in outcome.err.splitlines())
+    assert not (tmp_path / "results").exists()
+
+
+def test_more_seeds_than_a_search_may_test_are_a_mistake(tmp_path: Path) -> None:
+    outcome = tune(written(tmp_path), "--results", tmp_path / "results", "--seeds", 10**11)
+    assert_said_in_one_line(outcome.status, outcome.out, outcome.err, ("search.seeds: found 100000000000",))
     assert not (tmp_path / "results").exists()
 
 

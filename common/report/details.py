@@ -85,7 +85,8 @@ def _rows(results: Results) -> list[dict[str, Any]]:
     for row in results.rows.to_dict("records"):
         records = results.by_configuration[configuration(row)]
         numbers = [places[record["key"]] for record in records]
-        found.append({"trials": numbers, "spec": _flat(records[0]["spec"]), "command": command(records)})
+        again = command(records, results.study.get("search"))
+        found.append({"trials": numbers, "spec": _flat(records[0]["spec"]), "command": again})
     return found
 
 
@@ -100,20 +101,36 @@ def _flat(spec: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def command(records: Sequence[Mapping[str, Any]]) -> str:
+def command(records: Sequence[Mapping[str, Any]], search: Mapping[str, Any] | None) -> str | None:
     """Return shell lines that run a configuration's trials again: a study file, and the command with it.
 
-    A data set that is a user's own file is named by its name; the reader gives the path.
+    What a search found is found again by the same search. A data set that is a user's own file is named by its name;
+    the reader gives the path.
+
+    Parameters
+    ----------
+    search : the one that found the configuration, as ``study.json`` has it.
+
+    Returns
+    -------
+    None where a search found it, and the run no longer says which.
     """
     spec = dict(records[0]["spec"])
-    code = spec["architecture"]["name"] == "custom"
-    base = {name: value for name, value in spec.items() if name not in ("seed", "data_sha256", "architecture")}
+    searched, code = "split_seed" in spec, spec["architecture"]["name"] == "custom"
+    if searched and search is None:
+        return None
+    filled_in = ("seed", "split_seed", "data_sha256", "architecture")
+    base = {name: value for name, value in spec.items() if name not in filled_in}
     base["architecture"] = records[0]["architecture"]
-    base["seeds"] = 1 + max(int(record["seed"]) for record in records)
-    study = {"question": f"The same again: {records[0]['backend']} {records[0]['architecture']}", "base": base}
+    question = f"The same again: {records[0]['backend']} {records[0]['architecture']}"
+    study: dict[str, Any] = {"question": question, "base": base}
+    if searched:
+        study["search"] = search
+    else:
+        base["seeds"] = 1 + max(int(record["seed"]) for record in records)
     text = json.dumps(study, indent=2, ensure_ascii=False)
-    flag = " --allow-code" if code else ""
-    return f"cat > again.json <<'END'\n{text}\nEND\npython compare.py --study again.json{flag}"
+    how, flag = "tune" if searched else "--study", " --allow-code" if code else ""
+    return f"cat > again.json <<'END'\n{text}\nEND\npython compare.py {how} again.json{flag}"
 
 
 def outcomes(results: Results) -> dict[str, int]:

@@ -233,10 +233,11 @@ class Detail {
     }, `seed ${this.all.columns.seed[number]}`));
     const status = element("p", { role: "status", class: "sr" });
     const copy = element("button", { type: "button", id: "copy", onclick: () => copied(row.command, status) }, "Copy");
+    const again = row.command === null ? []
+      : [element("h3", {}, "Run it again"), element("pre", { id: "command", tabindex: "0" }, row.command), copy, status];
     byId("detail-body").replaceChildren(
       element("div", { class: "seeds", role: "group", "aria-label": "Trials" }, ...seeds), ...this.trial(trial),
-      element("h3", {}, "Specification"), pairs("setting", Object.entries(row.spec)),
-      element("h3", {}, "Run it again"), element("pre", { id: "command", tabindex: "0" }, row.command), copy, status,
+      element("h3", {}, "Specification"), pairs("setting", Object.entries(row.spec)), ...again,
     );
     if (!byId("detail").open) byId("detail").showModal();
     this.curve(trial);

@@ -84,8 +84,8 @@ def fairness(results: Results) -> list[str]:
     threads = ", ".join(str(int(count)) for count in sorted(rows["threads"].dropna().unique()))
     said.append(f"threads of every trial: {threads}; frameworks run in processes of their own, one trial at a time"
                 + (", except where marked †." if rows["contended"].eq(True).any() else "."))  # fmt: skip
-    said.append("training time is between two fences that wait for the device; imports, compilation, data preparation and "
-                "evaluation are not in it.")  # fmt: skip
+    said.append("training time is between two fences that wait for the device; each epoch's augmentation is in it; imports, "
+                "compilation, other preparation of data and evaluation are not.")  # fmt: skip
     said.append("the test set chose nothing: no epoch, no learning rate, no model.")
     return said
 

@@ -35,7 +35,8 @@ class _Tried:
 
     @property
     def complete(self) -> bool:
-        return bool(self.said["state"] == "complete")
+        """Whether it was trained to the end, and no record of it was lost since."""
+        return self.said["state"] == "complete" and len(self.records) == len(self.said["keys"])
 
     @property
     def accuracy(self) -> float:
