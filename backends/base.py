@@ -110,6 +110,12 @@ class Layer:
     flops: int | None
 
 
+def total_flops(flops: Sequence[int | None]) -> int | None:
+    """Return the FLOPs of all layers; None of no layers, or where one's are not known."""
+    known = [one for one in flops if one is not None]
+    return sum(known) if flops and len(known) == len(flops) else None
+
+
 @dataclass(frozen=True)
 class Epoch:
     """What the harness dictates of one epoch.

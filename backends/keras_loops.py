@@ -242,13 +242,13 @@ class JaxLoop(Loop):
 
     @staticmethod
     def peak_memory_mb() -> float | None:
-        peak = int(jax.devices()[0].memory_stats()["peak_bytes_in_use"])
+        peak = _peak_bytes()
         return peak / 1e6 if peak > JaxLoop.peak_before else None
 
     @staticmethod
     def reset_peak_memory() -> None:
         # JAX's peak is the process's
-        JaxLoop.peak_before = int(jax.devices()[0].memory_stats()["peak_bytes_in_use"])
+        JaxLoop.peak_before = _peak_bytes()
 
     def _variables(self) -> tuple[list[Any], list[Any], list[Any]]:
         return self.model.trainable_variables, self.model.non_trainable_variables, self.optimizer.variables
@@ -299,6 +299,10 @@ class JaxLoop(Loop):
         rows = 1 << (len(inputs) - 1).bit_length()
         padded = np.concatenate([inputs, np.zeros((rows - len(inputs), *inputs.shape[1:]), inputs.dtype)])
         return np.asarray(self._probabilities(*self._values()[:2], padded))[: len(inputs)]
+
+
+def _peak_bytes() -> int:
+    return int(jax.devices()[0].memory_stats()["peak_bytes_in_use"])
 
 
 class TorchLoop(Loop):

@@ -31,7 +31,7 @@ from common.published import (
     Model,
 )
 from common.stats import INTERVAL_SEEDS, MeanInterval, evidence_interval
-from common.summary import STEADY, complete, in_order
+from common.summary import STEADY, complete, in_order, scattered
 from common.trained import Trained, best_first, configurations, of_architecture, of_family
 from config import parse_architecture
 
@@ -305,8 +305,7 @@ def _saved(best: Trained, rivals: Sequence[Trained], column: str, unit: str, how
 def _not_comparable(trained: Sequence[Trained]) -> str:
     """Say why times and energy cannot be compared; nothing where they can."""
     for found in trained:
-        seconds = found.trials["epoch_s"]
-        if seconds.max() > STEADY * seconds.min():
+        if scattered(found.trials["epoch_s"]):
             return f"the same work took one seed of {found.architecture} more than {STEADY:g} times as long as another"
     if pd.concat([found.trials["cpu"] for found in trained]).nunique(dropna=False) > 1:
         return f"trials of {', '.join(found.architecture for found in trained)} ran on different processors"

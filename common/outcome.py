@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.base import Array, Backend, Weights
+from backends.base import Array, Backend, Weights, total_flops
 from common.course import scores
 from common.measure import fenced
 from common.store import cannot_write
@@ -71,7 +71,7 @@ def kept(
         layers = backend.layers()
         found = {
             "parameters": sum(math.prod(spec.shape) for spec in backend.weight_specs() if spec.trainable) or None,
-            "flops_per_sample": _sum([layer.flops for layer in layers]),
+            "flops_per_sample": total_flops([layer.flops for layer in layers]),
             "model_bytes": backend.save(directory / "model").stat().st_size,
         }
         (directory / "history.json").write_text(json.dumps(history), encoding="utf-8")
@@ -84,12 +84,6 @@ def kept(
                 predicted=probabilities.argmax(axis=1).astype(np.int16),
             )
     return {**found, "save_s": clock.seconds}
-
-
-def _sum(flops: list[int | None]) -> int | None:
-    """Return the FLOPs of all layers; None of no layers, or where one's are not known."""
-    known = [one for one in flops if one is not None]
-    return sum(known) if flops and len(known) == len(flops) else None
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from common.stats import (
     superiority,
     wilcoxon,
 )
-from common.summary import METRICS, SPEC_FIELDS, STEADY, backend_label, complete, configuration, in_order
+from common.summary import METRICS, SPEC_FIELDS, STEADY, backend_label, complete, configuration, in_order, scattered
 from config import UserError, nearest
 
 
@@ -253,7 +253,7 @@ def _not_comparable(quantity: Quantity, trials: pd.DataFrame) -> str | None:
         alone = trials[~(trials["contended"] | trials["contended_2"])]
         if not len(alone):
             return "timed while other trials ran"
-        if any(alone[name].max() > STEADY * alone[name].min() for name in ("epoch_s", "epoch_s_2")):
+        if scattered(alone["epoch_s"]) or scattered(alone["epoch_s_2"]):
             return f"the same work took one seed more than {STEADY:g} times as long as another"
     if quantity.column == "energy_j":
         methods = {*trials["energy_method"].dropna(), *trials["energy_method_2"].dropna()}

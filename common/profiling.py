@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import backends
-from backends.base import needs
+from backends.base import needs, total_flops
 from common.profiler import Profiler
 from config import Trial, UserError, expand
 
@@ -61,6 +61,6 @@ def _total(layers: list[dict[str, Any]]) -> tuple[str, ...]:
 def _figures(layers: list[Any]) -> tuple[str, ...]:
     parameters = sum(layer["parameters"] for layer in layers)
     outputs = sum(math.prod(layer["output_shape"]) for layer in layers)
-    flops = None if any(layer["flops"] is None for layer in layers) else sum(layer["flops"] for layer in layers)
+    flops = total_flops([layer["flops"] for layer in layers])
     counted = "unknown" if flops is None else f"{flops:,}"
     return (f"{parameters:,}", counted, f"{outputs * _BYTES / 1e3:.1f}", f"{parameters * _BYTES / 1e3:.1f}")

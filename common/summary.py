@@ -195,6 +195,11 @@ def at_chance(summary: pd.DataFrame) -> pd.Series[bool]:
     return (summary["test_accuracy_mean"] < 1.5 / summary["n_classes"]).fillna(False)
 
 
+def scattered(seconds: pd.Series[float]) -> bool:
+    """Whether equal work took one seed more than :data:`STEADY` times as long as another."""
+    return bool(seconds.max() > STEADY * seconds.min())
+
+
 def unsteady(summary: pd.DataFrame) -> pd.Series[bool]:
     """Whether a row's times say little: equal work took one seed more than :data:`STEADY` times as long as another."""
     return (summary["epoch_s_spread"] > STEADY).fillna(False)

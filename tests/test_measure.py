@@ -16,7 +16,7 @@ import pynvml
 import pytest
 
 import backends
-from backends.base import Array, Backend, Runtime
+from backends.base import Array, Backend, Runtime, total_flops
 from common import data, measure
 from common.course import scores
 from common.measure import WATTS_PER_CPU_SECOND, PeakMemory, TrainingMeter, fenced, inference
@@ -431,3 +431,8 @@ def test_deprecations_are_kept_from_those_who_train() -> None:
         warnings.warn("of an old interface", DeprecationWarning, stacklevel=1)
         warnings.warn("of the data", UserWarning, stacklevel=1)
     assert messages(caught) == ["UserWarning: of the data"]
+
+
+def test_flops_of_a_network_are_known_where_those_of_all_its_layers_are() -> None:
+    assert total_flops([3, 0, 4]) == 7 and total_flops([0]) == 0
+    assert total_flops([3, None]) is None and total_flops([]) is None
