@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from common.inputs import cut, input_shape
 from common.profiler import Profiler
@@ -13,10 +15,12 @@ from common.runner import Options, kept, refusal, unfinished
 from common.studies import Plan
 from config import FeedForward, Trial
 
-# Measured on 2 cores of an AVX-512 server, float32, batches of 32 to 128: a step costs a fixed time, and its products.
+# Measured on 2 cores of an AVX-512 server, float32, batches of 32 to 128: a step costs a fixed time, its products, and,
+# in other networks than feed-forward ones, the numbers that its layers hand on. Attention's products are many and small.
 _STEP_S = {"sklearn": 0.9e-3, "keras": 0.8e-3, "torch": 0.5e-3}
 _OTHER_STEP_S = 1e-3
-_DENSE_FLOPS_PER_S, _OTHER_FLOPS_PER_S = 1e11, 2e10
+_DENSE_FLOPS_PER_S, _OTHER_FLOPS_PER_S, _ATTENTION_FLOPS_PER_S = 1e11, 2e11, 1e10
+_OUTPUT_S = 2.4e-9
 _BACKWARD = 3
 """A training step does the products of the forward pass three times: forward, and for both gradients."""
 _START_S, _EVALUATE_S = 5.0, 1.5
@@ -49,16 +53,13 @@ class _Costs:
     def __init__(self, plan: Plan, profiler: Profiler) -> None:
         self._plan, self._profiler = plan, profiler
         self._rows: dict[object, int] = {}
-        self._flops: dict[object, float] = {}
+        self._work: dict[object, float] = {}
 
     def seconds(self, trial: Trial, fresh: bool) -> float:
         """Return a trial's seconds, from the start of its process to its record."""
         rows, training = self._train_rows(trial), trial.training
-        dense = isinstance(trial.architecture, FeedForward)
         steps = math.ceil(rows / training.batch_size)
-        rate = _DENSE_FLOPS_PER_S if dense else _OTHER_FLOPS_PER_S
-        products = rows * _BACKWARD * self._flops_per_sample(trial, rows) / rate
-        epoch = steps * _STEP_S.get(trial.backend, _OTHER_STEP_S) + products
+        epoch = steps * _STEP_S.get(trial.backend, _OTHER_STEP_S) + rows * self._sample_s(trial, rows)
         return training.epochs * epoch + _EVALUATE_S + (_START_S if fresh else 0)
 
     def _train_rows(self, trial: Trial) -> int:
@@ -67,16 +68,21 @@ class _Costs:
             self._rows[way] = len(cut(trial, self._plan.datasets[trial.dataset]).train)
         return self._rows[way]
 
-    def _flops_per_sample(self, trial: Trial, rows: int) -> float:
+    def _sample_s(self, trial: Trial, rows: int) -> float:
+        """Return the seconds that one sample adds to a training step."""
         dataset = self._plan.datasets[trial.dataset]
         shape = input_shape(trial, dataset, rows)
         way = (trial.architecture.label, shape, dataset.n_classes)
-        if way not in self._flops:
+        if way not in self._work:
             if isinstance(trial.architecture, FeedForward):
                 sizes = [math.prod(shape), *trial.architecture.hidden_layer_sizes, dataset.n_classes]
-                self._flops[way] = sum(2.0 * a * b for a, b in itertools.pairwise(sizes))
+                flops = sum(2.0 * a * b for a, b in itertools.pairwise(sizes))
+                self._work[way] = _BACKWARD * flops / _DENSE_FLOPS_PER_S
             else:
-                self._flops[way] = sum(
-                    layer["flops"] or 0 for layer in self._profiler.layers(trial, shape, dataset.n_classes)
-                )
-        return self._flops[way]
+                self._work[way] = sum(map(_layer_s, self._profiler.layers(trial, shape, dataset.n_classes)))
+        return self._work[way]
+
+
+def _layer_s(layer: Mapping[str, Any]) -> float:
+    rate = _ATTENTION_FLOPS_PER_S if "Attention" in layer["kind"] else _OTHER_FLOPS_PER_S
+    return _BACKWARD * (layer["flops"] or 0) / rate + math.prod(layer["output_shape"]) * _OUTPUT_S
