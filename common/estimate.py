@@ -85,4 +85,5 @@ class _Costs:
 
 def _layer_s(layer: Mapping[str, Any]) -> float:
     rate = _ATTENTION_FLOPS_PER_S if "Attention" in layer["kind"] else _OTHER_FLOPS_PER_S
-    return _BACKWARD * (layer["flops"] or 0) / rate + math.prod(layer["output_shape"]) * _OUTPUT_S
+    flops, outputs = float(layer["flops"] or 0), float(math.prod(layer["output_shape"]))
+    return _BACKWARD * flops / rate + outputs * _OUTPUT_S
