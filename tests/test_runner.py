@@ -295,6 +295,16 @@ def test_dry_run_says_what_there_is_to_do_and_writes_nothing(copied: tuple[list[
     assert {path: path.stat().st_mtime_ns for path in results.rglob("*")} == before
 
 
+def test_dry_run_gives_a_larger_network_more_time(tmp_path: Path) -> None:
+    def seconds(architecture: str) -> float:
+        options = ["--dataset", "digits", "--split", "0.8", "--seeds", 1, "--epochs", 1000]
+        command = ["--backend", "torch", "--arch", architecture, *options, "--results", tmp_path, "--dry-run"]
+        number, unit = call(*command).out.partition("time: about ")[2].split()[:2]
+        return float(number) * {"s": 1, "min": 60, "h": 3600}[unit]
+
+    assert seconds("resnet") > 1.5 * seconds("lightweight_basic")
+
+
 def test_isolate_gives_every_trial_its_own_process(tmp_path: Path) -> None:
     path = study(tmp_path, architecture="ffn:1", seeds=3)
     assert call("--study", path, "--results", tmp_path / "results", "--isolate", "--workers", 2).status == 0
