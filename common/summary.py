@@ -14,6 +14,7 @@ import pandas as pd
 
 from common import twins
 from common.best import Against, against_best
+from common.course import LEVELS
 from common.stats import mean_interval
 
 SPEC_FIELDS = [
@@ -35,7 +36,7 @@ TIMES = [
     *("import_s", "build_s", "first_step_s", "fit_s", "epoch_s", "evaluate_s", "latency_ms_p50", "latency_ms_p95"),
     *("throughput_per_s", "harness_s"),
 ]
-CONVERGENCE = [f"{name}_to_{level}" for level in (97, 98, 99) for name in ("epochs", "fit_s")]
+CONVERGENCE = [f"{name}_to_{level}" for level in LEVELS for name in ("epochs", "fit_s")]
 MEMORY = ["idle_memory_mb", "peak_memory_mb", "memory_rise_mb"]
 SIZES = [
     "parameters",

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from common import twins
+from common.course import LEVELS
 from common.friedman import rank_lines
 from common.layout import DASH, Cell, Column, HumanFormat, lay_out
 from common.naming import caption, identity, row_names, split_text, unlike
@@ -53,6 +54,9 @@ def number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:#.3g}"
 
 
+REACHED = list(zip(LEVELS, (22, 25, 24), strict=True))
+"""Percent of the validation images right, and what is kept of its column (see :class:`Figure`)."""
+
 FIGURES = [
     Figure("accuracy %", "test_accuracy_mean", percent, 100, "test_accuracy"),
     Figure("95% interval", "test_accuracy_low", percent, 90),
@@ -61,8 +65,10 @@ FIGURES = [
     Figure("epochs", "epochs_mean", "{:.1f}".format, 45),
     Figure("fit s", "fit_s", number, 85, "fit_s"),
     Figure("first step s", "first_step_s", number, 35, "first_step_s"),
-    Figure("s to 98%", "fit_s_to_98", number, 25, "fit_s_to_98"),
-    Figure("epochs to 98%", "epochs_to_98", number, 20, "epochs_to_98"),
+    *(
+        Figure(f"s (epochs) to {level}%", f"fit_s_to_{level}", number, keep, f"fit_s_to_{level}")
+        for level, keep in REACHED
+    ),
     Figure("epoch s", "epoch_s", number, 55, "epoch_s"),
     Figure("latency ms", "latency_ms_p50", number, 75, "latency_ms_p50"),
     Figure("samples/s", "throughput_per_s", number, 10, "throughput_per_s"),
@@ -199,6 +205,8 @@ def _cells(rows: Mapping[Any, Mapping[Any, Any]], figure: Figure, best: set[Any]
             remark = "†" if row["contended"] else "~" if row["unsteady"] else ""
         if figure.column == "energy_j" and not _measured(row):
             text = f"≈{text}"
+        elif figure.column.startswith("fit_s_to_"):
+            text += f" ({row[figure.column.replace('fit_s', 'epochs')]:g})"
         cells.append(Cell(text, at in best, remark))
     return cells
 
@@ -279,8 +287,8 @@ def notes(rows: pd.DataFrame) -> list[str]:
         said.append(f"~ the same work took one seed more than {STEADY:g} times as long as another (a busy machine?); "
                      "compared with nothing.")  # fmt: skip
     pruned = bool((rows["sparsity"] > 0).any())
-    if rows["fit_s_to_98"].notna().any():
-        said.append("to 98%: training until 98% of the validation images first were right"
+    if rows[f"fit_s_to_{LEVELS[0]}"].notna().any():  # who came to a higher level passed the lowest
+        said.append("s (epochs) to: training until that share of the validation images first was right"
                     + ", with all that is to be pruned gone" * pruned + f"; {DASH} where not every seed came there.")  # fmt: skip
     if pruned:
         said.append("sparsity: share of the kernels' weights that are zero; parameters and model kB count them all the "
@@ -294,7 +302,7 @@ def notes(rows: pd.DataFrame) -> list[str]:
     if methods:
         said.append(f"energy: {'; '.join(methods)} (≈ estimated, which is never compared with measured).")
     # a level of accuracy that was never reached was measured all the same
-    absent = [figure.header for figure in FIGURES if rows[figure.column].isna().all() and "98%" not in figure.header]
+    absent = [figure.header for figure in FIGURES if rows[figure.column].isna().all() and " to " not in figure.header]
     said += [f"not measured in this run: {', '.join(absent)}."] * bool(absent)
     return [*said, *rank_lines(rows)]
 

@@ -162,6 +162,13 @@ def test_convergence_counts_where_every_seed_got_there() -> None:
     assert pd.isna(summary.loc["ffn:8", "fit_s_to_98"])
 
 
+def test_the_table_has_seconds_and_epochs_to_every_level_that_any_row_reached() -> None:
+    reached = {"fit_s_to_97": 1.5, "epochs_to_97": 1, "fit_s_to_98": 3.0, "epochs_to_98": 2}
+    text = render(summarize(frame(trial(**reached), trial(architecture="ffn:8"))), "text", width=1000)
+    assert "s (epochs) to 97%" in text and "1.50 (1) " in text and "3.00 (2) " in text
+    assert "s (epochs) to 99%" not in text and "s (epochs) to: training until" in text
+
+
 def test_conditions_that_rows_do_not_share_are_said_above_them() -> None:
     where = {"cpu": "Xeon", "blas": "OpenBLAS", "commit": "abc", "versions": '{"numpy": "2.4", "torch": "2.13"}'}
 

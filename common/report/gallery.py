@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from common.report import curves, overview, searches, sweeps
 from common.report.charts import Chart
-from common.report.measures import ACCURACY, COSTS, LEVELS
+from common.report.measures import ACCURACY, CONVERGENCE, COSTS
 from common.summary import SPEC_FIELDS
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def charts(results: Results) -> list[Chart]:
 
 def known(name: str) -> bool:
     """Say whether a chart of some run could be called so."""
-    measures = {measure.name for measure in (ACCURACY, *COSTS, *LEVELS)}
+    measures = {measure.name for measure in (ACCURACY, *COSTS, *CONVERGENCE)}
     measure, _, setting = name.partition("-by-")
     if setting:
         return measure in measures and setting in (*sweeps.DERIVED, *SPEC_FIELDS)

@@ -11,9 +11,10 @@ import pandas as pd
 from common import tables
 from common.layout import Column
 from common.report.measures import by_backend
-from common.summary import METRICS
+from common.summary import CONVERGENCE, METRICS
 
-HIDDEN = ("F1 %", "log loss", "epochs", "epoch s", "samples/s", "model kB", "first step s", "s to 98%", "epochs to 98%")
+HIDDEN = {"F1 %", "log loss", "epochs", "epoch s", "samples/s", "model kB", "first step s",
+          *(figure.header for figure in tables.FIGURES if figure.column in CONVERGENCE)}  # fmt: skip
 """Columns that a reader has to ask for."""
 
 LOWER_FIRST = {figure.header for figure in tables.FIGURES if figure.metric and not METRICS[figure.metric].higher}

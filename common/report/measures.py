@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from common.course import LEVELS
 from common.summary import METRICS, STEADY, backend_label, unsteady
 
 
@@ -51,9 +52,9 @@ COSTS = (
     Measure("peak_memory_mb", "peak memory of the process (MB)", how="first seed"),
     Measure("energy_j", "energy of training (J)"),
 )
-LEVELS = tuple(
+CONVERGENCE = tuple(
     Measure(column, label)
-    for level in (97, 98, 99)
+    for level in LEVELS
     for column, label in (
         (f"fit_s_to_{level}", f"training time until {level}% of the validation images are right (s)"),
         (f"epochs_to_{level}", f"epochs until {level}% of the validation images are right"),

@@ -9,7 +9,7 @@ import pandas as pd
 from common import published
 from common.naming import row_names
 from common.report.charts import Axis, Chart, Series, seeds
-from common.report.measures import ACCURACY, COSTS, FIT, LEVELS, Measure, by_backend, ends, remarks, values
+from common.report.measures import ACCURACY, CONVERGENCE, COSTS, FIT, Measure, by_backend, ends, remarks, values
 
 MOST_ROWS = 30
 """Names that fit one under the other."""
@@ -27,7 +27,7 @@ def charts(rows: pd.DataFrame) -> Iterator[Chart]:
     yield from front(rows, FIT, _timed(rows))
     for measure in COSTS:
         yield from dots(rows, measure, COST)
-    for measure in LEVELS:
+    for measure in CONVERGENCE:
         yield from dots(rows, measure, "convergence")
 
 
