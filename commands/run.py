@@ -122,7 +122,7 @@ def show(run: Run, records: Sequence[Record], as_json: bool, note: str | None) -
     from common import ranking, store, tables
 
     trials, over = store.table(records), run.study()["recommend"]
-    rows = tables.write_tables(trials, run.directory / "tables")
+    rows = tables.write_tables(trials, run.directory / "tables", run.base())
     if as_json:
         print(_document(run, records, rows))
         return

@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
         lines = pairs.compare(records, *sides, run.artefacts)
         print(verdicts.render_pairs(lines, *sides, arguments.format, width=width), end="")
         return 0
-    rows = summary.summarize(records)
+    rows = summary.summarize(records, run.base())
     if weights is None:
         print(tables.render(rows, arguments.format, note=run.study()["note"], width=width), end="")
     else:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from common.layout import DASH, Cell, Column
+from common.over_base import BASE
 from common.summary import BETWEEN, SPEC_FIELDS, backend_label, natural
 from config import Training
 
@@ -86,15 +87,27 @@ def identity(rows: pd.DataFrame) -> list[Column]:
 
 
 def row_names(rows: pd.DataFrame) -> list[str]:
-    """Return each row's identity in one line: backend and architecture, then what varies, named."""
+    """Return each row's identity in one line: backend and architecture, then what varies, named.
+
+    Where rows are held against a study's base, only in what they differ from it.
+    """
     if not len(rows):
         return []
     backend, architecture, *others = identity(rows)
+    usual = _of_the_base(rows, others)
     found = []
     for at in range(len(rows)):
-        more = ", ".join(f"{column.header} {column.cells[at].text}" for column in others)
+        texts = [(column.header, column.cells[at].text) for column in others]
+        more = ", ".join(f"{header} {text}" for header, text in texts if text != usual.get(header))
         found.append(f"{backend.cells[at].text} {architecture.cells[at].text}" + (f" ({more})" if more else ""))
     return found
+
+
+def _of_the_base(rows: pd.DataFrame, columns: Iterable[Column]) -> dict[str, str]:
+    """Return what a study's base has in columns where it has one thing, by header; nothing without a base."""
+    at = [place for place, word in enumerate(rows.get("against_base", [])) if word == BASE]
+    texts = {column.header: {column.cells[place].text for place in at} for column in columns}
+    return {header: found.pop() for header, found in texts.items() if len(found) == 1}
 
 
 def caption(rows: pd.DataFrame) -> str | None:

@@ -53,7 +53,7 @@ class Results:
     @functools.cached_property
     def summary(self) -> pd.DataFrame:
         """A row a configuration, as :func:`common.summary.summarize` returns it."""
-        return summarize(table(self.records))
+        return summarize(table(self.records), self.run.base())
 
     @functools.cached_property
     def rows(self) -> pd.DataFrame:

@@ -166,7 +166,7 @@ class Run:
                                         "that folder with --results DIR")  # fmt: skip
 
     def study(self) -> dict[str, Any]:
-        """Return ``study.json``: name, question, chart, data sets, note, recommend, and the trials' keys.
+        """Return ``study.json``: name, question, chart, data sets, note, recommend, and the keys of the base and of all trials.
 
         Where the file is gone, what records and the directory's name say of it.
 
@@ -179,6 +179,11 @@ class Run:
         if not path.exists():
             return self._study_of_records()
         return _object(path, _STUDY, "the command that made the run writes it anew")
+
+    def base(self) -> list[str]:
+        """Return the keys of the trials that the study's others are held against, see :mod:`common.over_base`."""
+        found = self.study().get("base")
+        return [key for key in found if isinstance(key, str)] if isinstance(found, list) else []
 
     @property
     def claims(self) -> Path:

@@ -21,6 +21,9 @@ from config import Study, Trial, UserError, Vocabulary, expand, explain, nearest
 
 _SHIPPED = Path(__file__).resolve().parent.parent / "studies"
 
+_BESIDE_A_BASE = ("backend", "engine", "dataset", "train_share", "rows", "seed")
+"""Leaves of which a base may have several values: each configuration is held against the one that shares its own."""
+
 Leaves = Mapping[str, Sequence[Any]]
 """Values by dotted leaf (``training.epochs``), as the command line gives them."""
 
@@ -111,6 +114,7 @@ class Plan:
     datasets : by name.
     sources : what :func:`common.data.load` takes for each of them.
     missing : optional data sets that are not on disk.
+    base : keys of the trials that the others are held against.
     searched : of the plan of a search; None where nothing is searched.
     """
 
@@ -119,6 +123,7 @@ class Plan:
     datasets: Mapping[str, Dataset]
     sources: Mapping[str, str]
     missing: Sequence[str]
+    base: Sequence[str] = ()
     searched: Searched | None = None
 
     @functools.cached_property
@@ -160,6 +165,7 @@ class Plan:
             "chart": self.study.chart,
             "datasets": list(self.datasets),
             "note": self.note,
+            "base": self.base,
             "keys": self.keys,
             **(self.searched.said if self.searched is not None else {}),
         }
@@ -197,10 +203,7 @@ def plan(study: Study, over: Leaves, vocabulary: Vocabulary, data_dir: str | Non
     names = [dataset.name for dataset in loaded.values()]
     if len(set(names)) < len(names):
         raise UserError(f"dataset: two of {', '.join(loaded)} are both called {names[0]!r}; rename one file")
-    resolved = [
-        trial.model_copy(update={"dataset": loaded[trial.dataset].name, "data_sha256": loaded[trial.dataset].sha256})
-        for trial in found
-    ]
+    resolved = _resolved(found, loaded)
     _check_recommend(study, resolved[0])
     _check_chart(study)
     checked: set[Any] = set()
@@ -210,9 +213,36 @@ def plan(study: Study, over: Leaves, vocabulary: Vocabulary, data_dir: str | Non
         study,
         resolved,
         missing=missing,
+        base=[trial.key for trial in _resolved(_base(study, over, vocabulary, defaults), loaded)],
         datasets={dataset.name: dataset for dataset in loaded.values()},
         sources={dataset.name: source for source, dataset in loaded.items()},
     )
+
+
+def _resolved(found: Sequence[Trial], loaded: Mapping[str, Dataset]) -> list[Trial]:
+    """Give trials the names and hashes of their data; those of data left out are left out."""
+    return [
+        trial.model_copy(update={"dataset": loaded[trial.dataset].name, "data_sha256": loaded[trial.dataset].sha256})
+        for trial in found
+        if trial.dataset in loaded
+    ]
+
+
+def _base(study: Study, over: Leaves, vocabulary: Vocabulary, defaults: Leaves) -> list[Trial]:
+    """Return the trials that a study's others are held against, none where it does not ask for it.
+
+    Raises
+    ------
+    UserError
+        Where the first grid is several configurations of the same backend, data and split.
+    """
+    if not study.against_base:
+        return []
+    several = [leaf for leaf, values in study.leaves()[0].items() if len(values) > 1 and leaf not in _BESIDE_A_BASE]
+    if several:
+        raise UserError(f"against_base: {several[0]} has more than one value in the first grid, which the others are to be "
+                        "held against; give it one")  # fmt: skip
+    return trials(study.model_copy(update={"grids": study.grids[:1]}), over, vocabulary, defaults)
 
 
 def _check_recommend(study: Study, trial: Trial) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import pandas as pd
 from common import twins
 from common.best import Against, against_best
 from common.course import LEVELS
+from common.over_base import over_base
 from common.stats import mean_interval
 
 SPEC_FIELDS = [
@@ -103,12 +104,13 @@ METRICS: dict[str, Metric] = {
 }  # fmt: skip
 
 
-def summarize(records: pd.DataFrame) -> pd.DataFrame:
+def summarize(records: pd.DataFrame, base: Collection[str] = ()) -> pd.DataFrame:
     """Summarize trials by configuration (everything but the seed), in an order that no row order changes.
 
     Parameters
     ----------
     records : a row a trial, as :func:`common.store.load` returns; columns not there count as null.
+    base : keys of the trials that the others are held against, ``base`` of ``study.json``.
 
     Returns
     -------
@@ -119,7 +121,8 @@ def summarize(records: pd.DataFrame) -> pd.DataFrame:
         epoch over the fastest's; memory and sizes; :data:`ENVIRONMENT`;
         ``against_best`` and ``against_best_p`` (see :func:`common.best.against_best`, on test accuracy); ``twin``,
         and what attention is ``worth`` over it with its interval, ``_low`` and ``_high`` (see
-        :func:`common.twins.worth`). Null where nothing was measured.
+        :func:`common.twins.worth`); ``against_base`` and what it is ``over_base`` (see
+        :func:`common.over_base.over_base`). Null where nothing was measured.
 
     Notes
     -----
@@ -140,6 +143,7 @@ def summarize(records: pd.DataFrame) -> pd.DataFrame:
         _environment(ok, of),
         _against_best(ok, of),
         twins.worth(ok, of, [name for name in SPEC_FIELDS if name != "architecture"]),
+        over_base(ok, of, [*SAME_TEST, "backend", "engine"], base),
         _failures(frame[frame["status"] != "ok"], number),
     ]
     summary: pd.DataFrame = pd.concat([part.reindex(range(number.nunique())) for part in parts], axis=1)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
-from common import twins
+from common import over_base, twins
 from common.course import LEVELS
 from common.friedman import rank_lines
 from common.layout import DASH, Cell, Column, HumanFormat, lay_out
@@ -18,6 +18,7 @@ from common.ranking import DEFAULT_WEIGHTS, rank
 from common.stats import BOOTSTRAP_SEEDS, CLAIM_SEEDS, least_difference
 from common.store import write_atomically
 from common.summary import (
+    CONVERGENCE,
     METRICS,
     SAME_TEST,
     STEADY,
@@ -60,6 +61,7 @@ REACHED = list(zip(LEVELS, (22, 25, 24), strict=True))
 FIGURES = [
     Figure("accuracy %", "test_accuracy_mean", percent, 100, "test_accuracy"),
     Figure("95% interval", "test_accuracy_low", percent, 90),
+    Figure("over base", "over_base", lambda value: f"{100 * value:+.2f}", 95),
     Figure("F1 %", "test_f1_macro_mean", percent, 20, "test_f1_macro"),
     Figure("log loss", "test_log_loss_mean", "{:.4f}".format, 50, "test_log_loss"),
     Figure("epochs", "epochs_mean", "{:.1f}".format, 45),
@@ -77,6 +79,9 @@ FIGURES = [
     Figure("model kB", "model_bytes", lambda value: number(value / 1000), 30, "model_bytes"),
     Figure("energy J", "energy_j", number, 40, "energy_j"),
 ]
+
+NOT_MISSED = {"over_base", *CONVERGENCE}
+"""Columns without which a run still measured all: a level of accuracy may be reached by none, a study need have no base."""
 
 
 def render(
@@ -141,13 +146,14 @@ def render_ranking(ranking: pd.DataFrame, format: HumanFormat | Literal["csv"], 
     return lay_out(shown if len(rows) else [], [caption(rows)], below, format, width, "tables/ranking.csv")
 
 
-def write_tables(records: pd.DataFrame, directory: Path) -> pd.DataFrame:
+def write_tables(records: pd.DataFrame, directory: Path, base: Collection[str] = ()) -> pd.DataFrame:
     """Write ``trials.csv``, ``summary.csv`` and ``ranking.csv``; equal records give equal bytes in any row order.
 
     Parameters
     ----------
     records : a row a trial.
     directory : made where it is not there; each file is replaced whole.
+    base : as for :func:`common.summary.summarize`.
 
     Returns
     -------
@@ -155,7 +161,7 @@ def write_tables(records: pd.DataFrame, directory: Path) -> pd.DataFrame:
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    summary = summarize(records)
+    summary = summarize(records, base)
     trials = in_order(complete(records))
     trials["error"] = [None if pd.isna(error) else error_line(error) for error in trials["error"]]
     for name in {"warnings", "differs", "untrained"} & set(trials.columns):
@@ -191,24 +197,35 @@ def _cells(rows: Mapping[Any, Mapping[Any, Any]], figure: Figure, best: set[Any]
     tested = any(not pd.isna(row["against_best"]) for row in rows.values())
     cells = []
     for at, row in rows.items():
-        value = row[figure.column]
-        if pd.isna(value):
-            cells.append(Cell(DASH))
+        if pd.isna(row[figure.column]):
+            own = figure.column == "over_base" and row["against_base"] == over_base.BASE
+            cells.append(Cell("base" if own else DASH))
             continue
-        text, remark = figure.show(value), ""
+        remark = ""
         if figure.column == "test_accuracy_mean":
-            text += "" if pd.isna(row["test_accuracy_sd"]) else f" ± {percent(row['test_accuracy_sd'])}"
-            remark = _against_mark(row) if tested and at not in best else ""
-        elif figure.column == "test_accuracy_low":
-            text = f"[{text}, {percent(row['test_accuracy_high'])}]"
+            remark = _against_mark(row["against_best"]) if tested and at not in best else ""
+        elif figure.column == "over_base":
+            remark = _against_mark(row["against_base"])
         elif figure.metric and METRICS[figure.metric].timed:
             remark = "†" if row["contended"] else "~" if row["unsteady"] else ""
-        if figure.column == "energy_j" and not _measured(row):
-            text = f"≈{text}"
-        elif figure.column.startswith("fit_s_to_"):
-            text += f" ({row[figure.column.replace('fit_s', 'epochs')]:g})"
-        cells.append(Cell(text, at in best, remark))
+        cells.append(Cell(_shown(figure, row), at in best, remark))
     return cells
+
+
+def _shown(figure: Figure, row: Mapping[Any, Any]) -> str:
+    """Return a figure with what belongs to it: its spread, its interval, the epochs that it took."""
+    text = figure.show(row[figure.column])
+    if figure.column == "test_accuracy_mean":
+        return text if pd.isna(row["test_accuracy_sd"]) else f"{text} ± {percent(row['test_accuracy_sd'])}"
+    if figure.column == "test_accuracy_low":
+        return f"[{text}, {percent(row['test_accuracy_high'])}]"
+    if figure.column == "over_base" and not pd.isna(row["over_base_low"]):
+        return f"{text} [{percent(row['over_base_low'])}, {percent(row['over_base_high'])}]"
+    if figure.column == "energy_j":
+        return text if _measured(row) else f"≈{text}"
+    if figure.column.startswith("fit_s_to_"):
+        return f"{text} ({row[figure.column.replace('fit_s', 'epochs')]:g})"
+    return text
 
 
 def _against_starred(rows: pd.DataFrame) -> pd.Series[Any]:
@@ -221,11 +238,9 @@ def _against_starred(rows: pd.DataFrame) -> pd.Series[Any]:
     return rows["against_best"].where(tested.transform("any"))
 
 
-def _against_mark(row: Mapping[Any, Any]) -> str:
-    """Return ``=`` for an accuracy not told apart from the best, ``?`` for one that could not be tested."""
-    if pd.isna(row["against_best"]):
-        return "?"
-    return "" if row["against_best"] == "told apart" else "="
+def _against_mark(verdict: Any) -> str:
+    """Return ``=`` for what is not told apart from what it was tested against, ``?`` for what could not be tested."""
+    return {"told apart": "", "best": "=", "not told apart": "="}.get(verdict, "?")
 
 
 def _measured(row: Mapping[Any, Any]) -> bool:
@@ -273,6 +288,7 @@ def notes(rows: pd.DataFrame) -> list[str]:
         *_native_notes(rows),
         *_untrained_notes(rows),
         *twins.notes(rows),
+        *over_base.note(rows, row_names(rows)),
     ]
     chance = at_chance(rows)
     if chance.any():
@@ -301,8 +317,9 @@ def notes(rows: pd.DataFrame) -> list[str]:
     methods = sorted({text for text in rows["energy_method"] if not pd.isna(text)})
     if methods:
         said.append(f"energy: {'; '.join(methods)} (≈ estimated, which is never compared with measured).")
-    # a level of accuracy that was never reached was measured all the same
-    absent = [figure.header for figure in FIGURES if rows[figure.column].isna().all() and " to " not in figure.header]
+    absent = [
+        figure.header for figure in FIGURES if rows[figure.column].isna().all() and figure.column not in NOT_MISSED
+    ]
     said += [f"not measured in this run: {', '.join(absent)}."] * bool(absent)
     return [*said, *rank_lines(rows)]
 

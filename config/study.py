@@ -29,6 +29,7 @@ class Study(Spec):
     recommend : the column whose best value the study ends by recommending; null for none.
     optional_datasets : data sets whose trials are left out where they are not on disk.
     chart : the chart that the study is about, the report's first; null for the first that it has.
+    against_base : whether the table holds every configuration against the first grid's, which must then be one.
     search : how the best of a space is looked for, for ``compare.py tune``; null where the grids say all.
     """
 
@@ -39,6 +40,7 @@ class Study(Spec):
     recommend: str | None = None
     optional_datasets: list[str] = Field(default_factory=list)
     chart: str | None = None
+    against_base: bool = False
     search: Search | None = None
 
     def leaves(self) -> list[dict[str, list[Any]]]:

@@ -245,6 +245,17 @@ def test_large_networks_of_the_family_take_their_options():
     assert model.logits.in_features == 4 * 48
 
 
+@pytest.mark.parametrize("shape", [MNIST, DIGITS, CIFAR], ids=str)
+def test_fewer_positions_are_pooled_from_the_same_stem(shape):
+    few, usual = (network(shape, positions=most) for most in (16, 64))
+    assert few.blocks[0].attend.kind.grid == (4, 4)
+    assert [p.shape for p in few.parameters()] == [p.shape for p in usual.parameters()]
+    x = images(shape)
+    pooled = torch.nn.functional.adaptive_max_pool2d(usual.stem(x), 1)
+    assert torch.equal(torch.nn.functional.adaptive_max_pool2d(few.stem(x), 1), pooled), "some of the stem is dropped"
+    assert few(x).shape == (3, 10)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -253,6 +264,8 @@ def test_large_networks_of_the_family_take_their_options():
         {"blocks": 0},
         {"pooling_queries": 0},
         {"kernel": 4},
+        {"positions": 15},
+        {"positions": 65},
         {"scores": "soft"},
         {"projections": "low"},
     ],
@@ -303,7 +316,8 @@ for name, changes, shape in {cases}:
 @pytest.mark.slow
 def test_the_twin_in_keras_is_the_same_function_with_every_option():
     cases = [("attention_2k", {"scores": scores, "blocks": 2}, MNIST) for scores in SCORES]
-    cases += [("attention_2k", {"projections": "dense"}, MNIST), ("attention_2k", {}, (66, 69, 1))]
+    cases += [("attention_2k", {"projections": "dense"}, MNIST), ("attention_2k", {}, (66, 69, 1)),
+              ("attention_2k", {"positions": 16}, MNIST)]  # fmt: skip
     cases += [(name, {}, MNIST) for name in ("mlp", "cnn", "resnet", "fast_cnn")]
     environment = {**os.environ, **backends.load("keras").environment(Runtime(engine="torch"))}
     command = [sys.executable, "-c", TWINS.format(cases=cases)]

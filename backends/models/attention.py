@@ -178,6 +178,7 @@ class Size:
     attention : of each block.
     shrink : by how much an image is averaged down first.
     strides : of the stem's first two stages.
+    pool : by how much the third is pooled.
     """
 
     kernel: int
@@ -188,6 +189,7 @@ class Size:
     attention: Attention
     shrink: int
     strides: tuple[int, int]
+    pool: int
 
     @classmethod
     def of(cls, name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...]) -> Self:
@@ -202,11 +204,16 @@ class Size:
         if min(numbers.values()) < 1 or numbers["kernel"] % 2 == 0:
             found = ", ".join(f"{key} {value}" for key, value in numbers.items())
             raise UserError(f"{name}: {found}; all must be at least 1, the kernel odd")
-        halvings, grid = _grid(*input_shape[:2])
+        positions = int(options["positions"])
+        if not MIN_POSITIONS <= positions <= MAX_POSITIONS:
+            raise UserError(f"{name}: positions {positions}; give {MIN_POSITIONS} to {MAX_POSITIONS}")
+        halvings, grid = _grid(input_shape[0], input_shape[1], MAX_POSITIONS)
+        poolings, grid = _grid(*grid, positions)
         attention = Attention.of(name, options, numbers.pop("width"), grid)
         strides = (2 if halvings > 0 else 1, 2 if halvings > 1 else 1)
         numbers["queries"] = numbers.pop("pooling_queries")
-        return cls(**numbers, attention=attention, shrink=2 ** max(halvings - 2, 0), strides=strides)
+        shrink = 2 ** max(halvings - 2, 0)
+        return cls(**numbers, attention=attention, shrink=shrink, strides=strides, pool=2**poolings)
 
     @property
     def means(self) -> int:
@@ -219,10 +226,10 @@ def attends(part: Any) -> bool:
     return isinstance(getattr(part, "kind", None), Attention)
 
 
-def _grid(height: int, width: int) -> tuple[int, tuple[int, int]]:
-    """Return how often an image must be halved to come down to MAX_POSITIONS, and its height and width then."""
+def _grid(height: int, width: int, most: int) -> tuple[int, tuple[int, int]]:
+    """Return how often a grid must be halved to come down to so many positions, and its height and width then."""
     halvings = 0
-    while height * width > MAX_POSITIONS:
+    while height * width > most:
         height, width, halvings = -(-height // 2), -(-width // 2), halvings + 1
     return halvings, (height, width)
 

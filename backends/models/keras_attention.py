@@ -28,6 +28,7 @@ ARCHITECTURES = {
         "pooling_queries": 6,
         "scores": "both",
         "projections": "single",
+        "positions": 64,
     },
     "attention_5k": {
         "kernel": 5,
@@ -39,6 +40,7 @@ ARCHITECTURES = {
         "pooling_queries": 7,
         "scores": "both",
         "projections": "single",
+        "positions": 64,
     },
 }
 
@@ -63,7 +65,8 @@ def _stem(x: Any, size: Size) -> Any:
     if size.strides[1] > 1:
         x = layers.MaxPooling2D(2, padding="same", name="stem-pool_1")(x)
     x = convolution(x, size.middle, 3, depthwise=True, name="stem-depthwise_2")
-    return layers.ReLU(name="stem-relu_2")(convolution(x, size.attention.width, 1, name="stem-pointwise_2"))
+    x = layers.ReLU(name="stem-relu_2")(convolution(x, size.attention.width, 1, name="stem-pointwise_2"))
+    return layers.MaxPooling2D(size.pool, padding="same", name="stem-pool_2")(x) if size.pool > 1 else x
 
 
 def _block(x: Any, attention: Attention, name: str) -> Any:

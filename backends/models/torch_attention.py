@@ -25,6 +25,7 @@ ARCHITECTURES = {
         "pooling_queries": 4,
         "scores": "both",
         "projections": "single",
+        "positions": 64,
     },
     "attention_2k": {
         "kernel": 5,
@@ -36,6 +37,7 @@ ARCHITECTURES = {
         "pooling_queries": 6,
         "scores": "both",
         "projections": "single",
+        "positions": 64,
     },
     "attention_5k": {
         "kernel": 5,
@@ -47,6 +49,7 @@ ARCHITECTURES = {
         "pooling_queries": 7,
         "scores": "both",
         "projections": "single",
+        "positions": 64,
     },
     "attention_10k": {
         "kernel": 5,
@@ -58,6 +61,7 @@ ARCHITECTURES = {
         "pooling_queries": 11,
         "scores": "both",
         "projections": "single",
+        "positions": 64,
     },
     "attention_25k": {
         "kernel": 5,
@@ -69,6 +73,7 @@ ARCHITECTURES = {
         "pooling_queries": 21,
         "scores": "both",
         "projections": "single",
+        "positions": 64,
     },
     "attention_50k": {
         "kernel": 5,
@@ -80,6 +85,7 @@ ARCHITECTURES = {
         "pooling_queries": 23,
         "scores": "both",
         "projections": "single",
+        "positions": 64,
     },
 }
 
@@ -91,8 +97,8 @@ def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...]
     ----------
     options : ``kernel`` of the stem's first two convolutions, odd; ``stem`` and ``middle``, channels of its first two
         stages; ``width``, channels at every position;
-        ``blocks`` of attention; ``pooling_queries``, weighted means of the positions that the head reads; ``heads``,
-        ``scores`` and ``projections`` as :class:`backends.models.attention.Attention` has them.
+        ``blocks`` of attention; ``pooling_queries``, weighted means of the positions that the head reads;
+        ``positions``, how many there are at most: the stem's last stage is pooled down to them; ``heads``, ``scores`` and ``projections`` as :class:`backends.models.attention.Attention` has them.
 
     Raises
     ------
@@ -128,6 +134,8 @@ def stem(channels: int, size: Size) -> nn.Module:
     parts["depthwise_2"] = _convolution(size.middle, size.middle, 3, depthwise=True)
     parts["pointwise_2"] = _convolution(size.middle, size.attention.width, 1)
     parts["relu_2"] = nn.ReLU(inplace=True)
+    if size.pool > 1:
+        parts["pool_2"] = nn.MaxPool2d(size.pool, ceil_mode=True)
     return nn.Sequential(parts)
 
 

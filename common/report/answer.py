@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from common import twins
+from common import over_base, twins
 from common.naming import row_names, split_text
 from common.report.choice import main_test
 from common.stats import CLAIM_SEEDS, least_difference
@@ -38,6 +38,7 @@ def paragraph(results: Results) -> str:
         [
             *_sentences(group, names),
             *twins.notes(group),
+            *_changes(group, names),
             *elsewhere,
             *_rising(results, rows, all_names),
             *_left(results),
@@ -74,6 +75,24 @@ def _sentences(group: pd.DataFrame, names: Mapping[Any, str]) -> Iterator[str]:
         near = group[group["test_accuracy_mean"] >= best["test_accuracy_mean"] - NEAR]
         among = "Within half a point of it"
     yield from _cheaper(near, order.index[0], names, among)
+
+
+def _changes(group: pd.DataFrame, names: Mapping[Any, str]) -> Iterator[str]:
+    """Say which changes to the study's base made a difference, the largest first."""
+    words = group["against_base"]
+    tested = group[words.isin([over_base.TOLD_APART, over_base.NOT_TOLD_APART])]
+    if not len(tested):
+        return
+    told = tested[tested["against_base"] == over_base.TOLD_APART].sort_values(
+        "over_base", key=abs, ascending=False, kind="stable"
+    )
+    listed = [f"{names[at]} ({100 * row['over_base']:+.2f} points)" for at, row in told.head(6).iterrows()]
+    listed += [f"{len(told) - 6} more"] * (len(told) > 6)
+    bases = _listed([names[at] for at in group.index[words == over_base.BASE]])
+    found = (
+        f"{len(told)} can be told from no change: {_listed(listed)}" if listed else "none can be told from no change"
+    )
+    yield f"Of {len(tested)} changes to the study's base ({bases}), {found}."
 
 
 def _accuracy(row: pd.Series[Any]) -> str:

@@ -31,7 +31,7 @@ def rebuild(results: Results, data_dir: str | None) -> Path:
         write_atomically(directory / "study.json", store.to_json(results.study, indent=1))
     if not (directory / "environment.json").exists() and records:
         write_atomically(directory / "environment.json", store.to_json(environment.of_record(records[-1]), indent=1))
-    tables.write_tables(store.table(records), directory / "tables")
+    tables.write_tables(store.table(records), directory / "tables", results.run.base())
     return write_report(results, data_dir)
 
 

@@ -113,7 +113,7 @@ SOUND = {"backend": "fake", "architecture": "ffn:1", "dataset": "digits"}
     sound=st.booleans(),
     rest=st.fixed_dictionaries(
         {}, optional={"question": VALUES, "grids": st.lists(GRIDS, max_size=2) | VALUES, "name": VALUES, "recommend": VALUES,
-                      "optional_datasets": VALUES, "more": VALUES}
+                      "optional_datasets": VALUES, "against_base": st.booleans() | VALUES, "more": VALUES}
     ),
 )  # fmt: skip
 def test_study_files_of_all_kinds(folder: Path, base: dict[str, Any], sound: bool, rest: dict[str, Any]) -> None:
