@@ -7,10 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from common.layout import DASH
 from common.stats import ALPHA, CLAIM_SEEDS, INTERVAL_SEEDS, evidence_interval, holm, paired_t
 
 COLUMNS = ["over_base", "over_base_low", "over_base_high", "over_base_p"]
-BASE, TOLD_APART, NOT_TOLD_APART, NOT_TESTED = "base", "told apart", "not told apart", "not tested"
+BASE, ONE_OF_SEVERAL = "base", "one of several bases"
+TOLD_APART, NOT_TOLD_APART, NOT_TESTED = "told apart", "not told apart", "not tested"
 
 
 def over_base(ok: pd.DataFrame, of: pd.Series[int], fields: list[str], base: Collection[str]) -> pd.DataFrame:
@@ -33,9 +35,11 @@ def over_base(ok: pd.DataFrame, of: pd.Series[int], fields: list[str], base: Col
     rows: dict[Any, list[Any]] = {}
     marked = ok.assign(of=of, base=ok["key"].isin(list(base)))
     for _, alike in marked.groupby(fields, dropna=False, sort=False):
-        scores = alike.pivot(index="seed", columns="of", values="test_accuracy")
         bases = alike.loc[alike["base"], "of"].unique()
-        if len(bases) == 1:
+        if len(bases) > 1:  # the command line may give a base's setting several values
+            rows |= {at: [ONE_OF_SEVERAL, None, None, None, None] for at in bases}
+        elif len(bases):
+            scores = alike.pivot(index="seed", columns="of", values="test_accuracy")
             rows |= {at: _against(scores[at] - scores[bases[0]]) for at in scores if at != bases[0]}
             rows[bases[0]] = [BASE, None, None, None, None]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["against_base", *COLUMNS])
@@ -56,10 +60,19 @@ def _against(by_seed: pd.Series[float]) -> list[Any]:
 
 
 def note(rows: pd.DataFrame, names: list[str]) -> list[str]:
-    """Say below a table what its column means; `names` are those of the rows."""
+    """Say below a table what its column means, or why there is none; `names` are those of the rows."""
+    several = bool(rows["against_base"].eq(ONE_OF_SEVERAL).any())
+    said = [
+        "over base: not where the study's base is several configurations of the same backend, data and split."
+    ] * several
+    if rows["over_base"].isna().all():
+        return said
     bases = [name for name, word in zip(names, rows["against_base"], strict=True) if word == BASE]
-    if not bases:
-        return []
-    untested = " ? not tested: fewer than 5 seeds in common." * bool(rows["against_base"].eq(NOT_TESTED).any())
-    return [f"over base: points of accuracy over the study's base, {', '.join(bases)}: mean of the differences by seed, with "
-            "the 95% interval of each by itself; = not distinguishable from none (paired t, Holm over the column)." + untested]  # fmt: skip
+    base = bases[0] if len(bases) == 1 else "of the same backend, data and split"
+    untested = f" ? not tested: fewer than {CLAIM_SEEDS} seeds in common." * bool(
+        rows["against_base"].eq(NOT_TESTED).any()
+    )
+    alone = f" {DASH} without such a base that ended well." * bool(rows["against_base"].isna().any())
+    text = (f"over base: points of accuracy over the study's base, {base}: mean difference by seed, with the 95% interval of "
+            "each by itself; = not distinguishable from none (paired t, Holm over the column).")  # fmt: skip
+    return [*said, text + untested + alone]

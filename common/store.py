@@ -168,7 +168,7 @@ class Run:
     def study(self) -> dict[str, Any]:
         """Return ``study.json``: name, question, chart, data sets, note, recommend, and the keys of the base and of all trials.
 
-        Where the file is gone, what records and the directory's name say of it.
+        Where the file is gone, what records and the directory's name say of it: not which trials are the base.
 
         Raises
         ------

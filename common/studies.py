@@ -76,25 +76,36 @@ def trials(study: Study, over: Leaves, vocabulary: Vocabulary, defaults: Leaves 
     it replaces what they have, an engine where one of a grid's backends has any. Any other value replaces the study's.
     `defaults` hold where neither says anything.
     """
-    grids: list[dict[str, list[Any]]] = [{**{k: [*v] for k, v in defaults.items()}, **grid} for grid in study.leaves()]
+    return expand([*_laid_over(study, over, vocabulary, defaults).values()], vocabulary)
+
+
+def _laid_over(study: Study, over: Leaves, vocabulary: Vocabulary, defaults: Leaves) -> dict[int, dict[str, list[Any]]]:
+    """Return what becomes of a study's grids, by their number in it."""
+    usual = {leaf: [*values] for leaf, values in defaults.items()}
+    grids: dict[int, dict[str, list[Any]]] = {number: {**usual, **grid} for number, grid in enumerate(study.leaves())}
     for leaf, values in over.items():
         if leaf in ("backend", "engine"):
-            chosen = [{**grid, leaf: [v for v in values if v in grid.get(leaf, ())]} for grid in grids]
-            kept = [grid for grid in chosen if grid[leaf]]
-            missing = [value for value in values if not any(value in grid[leaf] for grid in kept)]
+            chosen = {
+                number: {**grid, leaf: [v for v in values if v in grid.get(leaf, ())]} for number, grid in grids.items()
+            }
+            kept = {number: grid for number, grid in chosen.items() if grid[leaf]}
+            missing = [value for value in values if not any(value in grid[leaf] for grid in kept.values())]
             grids = kept if not missing else _replaced(grids, leaf, values, vocabulary)
         else:
-            grids = [{**grid, leaf: list(values)} for grid in grids]
-    return expand(grids, vocabulary)
+            grids = {number: {**grid, leaf: list(values)} for number, grid in grids.items()}
+    return grids
 
 
 def _replaced(
-    grids: Sequence[dict[str, list[Any]]], leaf: str, values: Sequence[Any], vocabulary: Vocabulary
-) -> list[dict[str, list[Any]]]:
+    grids: Mapping[int, dict[str, list[Any]]], leaf: str, values: Sequence[Any], vocabulary: Vocabulary
+) -> dict[int, dict[str, list[Any]]]:
     """Lay a backend over all grids, and an engine over those with a backend that has engines, or over all without."""
-    engines = [any(vocabulary.backends.get(str(name)) for name in grid.get("backend", ())) for grid in grids]
-    everywhere = leaf == "backend" or not any(engines)
-    return [{**grid, leaf: [*values]} if everywhere or has else grid for grid, has in zip(grids, engines, strict=True)]
+    engines = {number: any(vocabulary.backends.get(str(name)) for name in grid.get("backend", ()))
+               for number, grid in grids.items()}  # fmt: skip
+    everywhere = leaf == "backend" or not any(engines.values())
+    return {
+        number: {**grid, leaf: [*values]} if everywhere or engines[number] else grid for number, grid in grids.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -229,20 +240,20 @@ def _resolved(found: Sequence[Trial], loaded: Mapping[str, Dataset]) -> list[Tri
 
 
 def _base(study: Study, over: Leaves, vocabulary: Vocabulary, defaults: Leaves) -> list[Trial]:
-    """Return the trials that a study's others are held against, none where it does not ask for it.
+    """Return the trials that a study's others are held against; none where it does not ask for it, or they are left out.
 
     Raises
     ------
     UserError
-        Where the first grid is several configurations of the same backend, data and split.
+        Where the study's first grid is several configurations of the same backend, data and split.
     """
-    if not study.against_base:
+    first = _laid_over(study, over, vocabulary, defaults).get(0) if study.against_base else None
+    if first is None:
         return []
-    several = [leaf for leaf, values in study.leaves()[0].items() if len(values) > 1 and leaf not in _BESIDE_A_BASE]
-    if several:
-        raise UserError(f"against_base: {several[0]} has more than one value in the first grid, which the others are to be "
-                        "held against; give it one")  # fmt: skip
-    return trials(study.model_copy(update={"grids": study.grids[:1]}), over, vocabulary, defaults)
+    for leaf in (leaf for leaf, values in first.items() if len(values) > 1 and leaf not in [*_BESIDE_A_BASE, *over]):
+        raise UserError(f"against_base: {leaf} has more than one value in the first grid, which the others are to be held "
+                        "against; give it one")  # fmt: skip
+    return expand([first], vocabulary)
 
 
 def _check_recommend(study: Study, trial: Trial) -> None:

@@ -61,7 +61,7 @@ REACHED = list(zip(LEVELS, (22, 25, 24), strict=True))
 FIGURES = [
     Figure("accuracy %", "test_accuracy_mean", percent, 100, "test_accuracy"),
     Figure("95% interval", "test_accuracy_low", percent, 90),
-    Figure("over base", "over_base", lambda value: f"{100 * value:+.2f}", 95),
+    Figure("over base", "over_base", lambda value: f"{round(100 * value, 2) + 0.0:+.2f}", 95),
     Figure("F1 %", "test_f1_macro_mean", percent, 20, "test_f1_macro"),
     Figure("log loss", "test_log_loss_mean", "{:.4f}".format, 50, "test_log_loss"),
     Figure("epochs", "epochs_mean", "{:.1f}".format, 45),
@@ -334,7 +334,7 @@ def _against_notes(rows: pd.DataFrame) -> list[str]:
         return [f"which accuracies are distinguishable from the best cannot be said: that takes {CLAIM_SEEDS} seeds of "
                 "the best and of another row with the same data and split."]  # fmt: skip
     text = ("= accuracy not distinguishable from the best with the same data and split; one with neither = nor * is "
-            "(paired t by seed, Holm over all pairs of rows compared: 5% for the whole table).")  # fmt: skip
+            "(paired t by seed, Holm over all pairs of rows compared: 5% for all of them).")  # fmt: skip
     unknown = f" ? not tested: fewer than {CLAIM_SEEDS} seeds in common with the best, or at chance."
     return [text + (unknown if found.isna().any() else "")]
 

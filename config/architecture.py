@@ -15,6 +15,7 @@ from pydantic import (
     PlainValidator,
     SerializeAsAny,
     ValidationInfo,
+    field_serializer,
     model_validator,
 )
 
@@ -71,6 +72,10 @@ class FeedForward(Spec):
         return text + ("+batch_norm" if self.batch_norm else "")
 
 
+_SINCE: Mapping[str, Scalar] = {"positions": 64}
+"""Options that came later, with the value that changes nothing: there, keys and initial weights are as they were before."""
+
+
 class Registered(Spec):
     """An architecture from ``backends/models/``, by name, with its options.
 
@@ -84,6 +89,10 @@ class Registered(Spec):
     name: str
     options: dict[str, Scalar] = Field(default_factory=dict)
     changed: tuple[str, ...] = ()
+
+    @field_serializer("options")
+    def _as_before(self, options: dict[str, Scalar]) -> dict[str, Scalar]:
+        return {name: value for name, value in options.items() if name not in _SINCE or value != _SINCE[name]}
 
     @model_validator(mode="before")
     @classmethod

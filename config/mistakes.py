@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import (
     BaseModel,
@@ -57,9 +57,12 @@ def explain(error: ValidationError, model: type[Spec]) -> list[str]:
 def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     for name in path:
         annotation = model.model_fields[name].annotation if name in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        models = [
+            one for one in (annotation, *get_args(annotation)) if isinstance(one, type) and issubclass(one, BaseModel)
+        ]
+        if not models:
             return list(FeedForward.model_fields)
-        model = annotation
+        model = models[0]
     return list(model.model_fields)
 
 

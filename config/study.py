@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     Field,
     ValidationError,
+    model_validator,
 )
 
 from config.mistakes import explain
@@ -29,7 +30,8 @@ class Study(Spec):
     recommend : the column whose best value the study ends by recommending; null for none.
     optional_datasets : data sets whose trials are left out where they are not on disk.
     chart : the chart that the study is about, the report's first; null for the first that it has.
-    against_base : whether the table holds every configuration against the first grid's, which must then be one.
+    against_base : whether the table holds every configuration against the first grid's of the same backend, data and split,
+        of which there must then be one.
     search : how the best of a space is looked for, for ``compare.py tune``; null where the grids say all.
     """
 
@@ -42,6 +44,12 @@ class Study(Spec):
     chart: str | None = None
     against_base: bool = False
     search: Search | None = None
+
+    @model_validator(mode="after")
+    def _no_base_of_a_search(self) -> Self:
+        if self.search is not None and self.against_base:
+            raise ValueError("against_base: a search has contenders and no base; leave it out")
+        return self
 
     def leaves(self) -> list[dict[str, list[Any]]]:
         """Return each grid as a mapping of dotted leaf to the list of its values."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
@@ -25,7 +26,7 @@ from backends.models.torch_attention import (  # noqa: E402
     build,
 )
 from common.initial import epochs, initial_weights  # noqa: E402
-from config import Registered, Training, UserError  # noqa: E402
+from config import Registered, Training, Trial, UserError  # noqa: E402
 
 OPTIONS = catalog()["attention_5k"].options
 FAMILY = {"attention_700": 750, "attention_2k": 2_000, "attention_5k": 5_000, "attention_10k": 10_000,
@@ -273,6 +274,22 @@ def test_fewer_positions_are_pooled_from_the_same_stem(shape):
 def test_options_that_make_no_network_are_the_users_mistake(options):
     with pytest.raises(UserError, match="heads" if "width" in options else next(iter(options))):
         build("attention_5k", {**OPTIONS, **options}, MNIST, 10)
+
+
+def test_positions_that_no_halving_gives_are_the_users_mistake():
+    with pytest.raises(UserError, match=r"positions 16; .* the 5x5 of this image are 3x3, and 16 are needed"):
+        build("attention_5k", {**OPTIONS, "positions": 16}, (20, 20, 1), 10)
+
+
+def test_an_option_that_came_later_changes_no_key_at_its_default():
+    def trial(architecture: str) -> Trial:
+        fields = {"backend": "torch", "dataset": "digits", "seed": 0, "architecture": architecture}
+        return Trial.model_validate(fields, context=backends.vocabulary())
+
+    written = json.loads(trial("attention_5k").canonical())["architecture"]
+    assert "positions" not in written["options"]
+    assert build("attention_5k", written["options"], MNIST, 10).blocks[0].attend.kind.positions == 49
+    assert trial("attention_5k+positions=64").key == trial("attention_5k").key != trial("attention_5k+positions=16").key
 
 
 def test_images_too_small_to_attend_over_are_the_users_mistake():

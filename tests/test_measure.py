@@ -134,22 +134,22 @@ def test_meter_fences_each_epoch_and_stands_still_between(monkeypatch: pytest.Mo
     assert meter.cpu_s == 5.5
 
 
-def test_latency_and_throughput_of_a_sleep() -> None:
-    asked: list[int] = []
-    fences = [0]
+@pytest.mark.parametrize(("seconds", "singles"), [(0.002, 210), (0.3, 14)])
+def test_latency_and_throughput(seconds: float, singles: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tape, asked, fences = Tape(monkeypatch), list[int](), [0]
 
     def predict(inputs: Array) -> None:
         asked.append(len(inputs))
-        time.sleep(0.002)
+        tape.work(seconds)
 
     def fence() -> None:
         fences[0] += 1
 
     found = inference(predict, np.zeros((7, 4)), fence)
-    assert 2 <= found["latency_ms_p50"] <= found["latency_ms_p95"] < 100
-    assert 1024 / 0.05 < found["throughput_per_s"] <= 1024 / 0.002
+    assert found["latency_ms_p50"] == pytest.approx(1e3 * seconds) == found["latency_ms_p95"]
+    assert found["throughput_per_s"] == pytest.approx(1024 / seconds)
     assert set(asked) == {1, 1024}
-    assert asked.count(1) == 210
+    assert asked.count(1) == singles, "10 to warm up, then 200 or a second's"
     warm_up = 10 + 1
     assert fences[0] == 2 * (len(asked) - warm_up)
 

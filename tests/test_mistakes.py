@@ -173,6 +173,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[object]], tuple[str, ...]]] = {
         )(folder),
         ("recommend: 'learnin_rate' is not a setting", "did you mean 'learning_rate'?"),
     ),
+    "unknown field of a search": (
+        raw('{"question": "?", "search": {"budgets": {"trials": 2}, "space": {}}}'),
+        ("search.budgets: is not a known field; did you mean 'budget'?",),
+    ),
     # values of flags
     "share above 1": (flags("--split", "1.5"), ("--split: '1.5'", "between 0 and 1, such as 0.8, or official")),
     "split misspelt": (

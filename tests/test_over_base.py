@@ -12,6 +12,8 @@ from scipy.stats import ttest_rel
 from test_report import made_up, record
 from test_tables import frame, trial
 
+import backends
+from common import studies
 from common.naming import row_names
 from common.report.answer import paragraph
 from common.results import Results
@@ -54,8 +56,18 @@ def test_each_row_is_held_against_the_base_of_its_own_backend_data_and_split() -
     assert found["torch", 0.8]["over_base"] == pytest.approx(0.0006)
     assert found["sklearn", 0.8]["over_base"] == pytest.approx(0.0206)
     assert pd.isna(found["sklearn", 0.6]["over_base"]) and pd.isna(found["sklearn", 0.6]["against_base"])
-    two = summary([*ours, *trials(VAGUE, l2=0.1)], trials(CLEAR, schedule="cosine"))
-    assert two["over_base"].isna().all(), "of two bases neither is the base"
+    text = render(rows, "text", width=1000)
+    assert "the study's base, of the same backend, data and split:" in text
+
+
+def test_of_two_bases_neither_is_the_base_and_the_table_says_so() -> None:
+    two = summary([*trials(BASE), *trials(VAGUE, l2=0.1)], trials(CLEAR, schedule="cosine"))
+    assert two["over_base"].isna().all()
+    assert "over base: not where the study's base is several configurations" in render(two, "text", width=1000)
+
+
+def test_no_column_where_nothing_is_held_against_the_base() -> None:
+    assert "over base" not in render(summary(trials(BASE)), "text", width=1000)
 
 
 def test_the_table_marks_what_is_not_told_apart_and_what_was_not_tested() -> None:
@@ -84,23 +96,35 @@ def test_the_answer_says_which_changes_made_a_difference(tmp_path: Path) -> None
     run = made_up(
         tmp_path, [one for trained in there.values() for one in trained], base=[one["key"] for one in there["ffn:4"]]
     )
-    said = paragraph(Results(run))
-    assert (
-        "Of 2 changes to the study's base (torch ffn:4), 1 can be told from no change: torch ffn:2 (-2.00 points)."
-        in said
-    )
+    said = "Of 2 changes to the study's base (torch ffn:4) that could be tested, 1 can be told from no change: torch ffn:2 (-2.00"
+    assert said in paragraph(Results(run))
+
+
+@pytest.mark.parametrize("at_chance", ["ffn:4", "ffn:2"])
+def test_the_answer_tells_of_a_base_or_a_change_at_chance(at_chance: str, tmp_path: Path) -> None:
+    nothing = (0.11, 0.12, 0.10, 0.13, 0.09)
+    networks = {"ffn:4": BASE, "ffn:2": CLEAR} | {at_chance: nothing}
+    there = {name: [record(name, seed, test_accuracy=value) for seed, value in enumerate(values)]
+             for name, values in networks.items()}  # fmt: skip
+    run = made_up(tmp_path, [*there["ffn:4"], *there["ffn:2"]], base=[one["key"] for one in there["ffn:4"]])
+    points = "+84.20" if at_chance == "ffn:4" else "-86.20"
+    assert f"1 can be told from no change: torch ffn:2 ({points} points)." in paragraph(Results(run))
 
 
 FILE = """{"question": "Does it matter?", "against_base": true,
 "base": {"backend": "fake", "dataset": "digits", "rows": 300, "seeds": 3, "architecture": %s,
          "training": {"epochs": 1, "optimizer": "sgd", "learning_rate": 0.5}},
-"grids": [{}, {"training": {"learning_rate": 0.0001}}]}"""
+"grids": [{}, {"training": {"learning_rate": 0.0001}}]%s}"""
+
+
+def a_study(folder: Path, architecture: str = '"ffn:1"', more: str = "") -> Path:
+    file = folder / "mine.json"
+    file.write_text(FILE % (architecture, more), encoding="utf-8")
+    return file
 
 
 def test_a_study_file_asks_for_it(tmp_path: Path) -> None:
-    file = tmp_path / "mine.json"
-    file.write_text(FILE % '"ffn:1"', encoding="utf-8")
-    ran = call("--study", file, "--results", tmp_path / "results")
+    ran = call("--study", a_study(tmp_path), "--results", tmp_path / "results")
     assert ran.status == 0 and "over the study's base, fake ffn:1:" in " ".join(ran.out.split()), ran.err
     again = call("table", the_run(tmp_path / "results"), "--format", "csv")
     rows = pd.read_csv(io.StringIO(again.out)).set_index("learning_rate")
@@ -109,9 +133,30 @@ def test_a_study_file_asks_for_it(tmp_path: Path) -> None:
     assert rows.loc[0.0001, "over_base"] == pytest.approx(expected) and expected < -0.1
 
 
-def test_a_base_of_several_configurations_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "mine.json"
-    file.write_text(FILE % '["ffn:1", "ffn:2"]', encoding="utf-8")
+SEVERAL = '["ffn:1", "ffn:2"]'
+
+
+def test_a_base_of_several_configurations_is_refused_unless_the_command_line_leaves_one(tmp_path: Path) -> None:
+    file = a_study(tmp_path, SEVERAL)
     refused = call("--study", file, "--results", tmp_path / "results")
     assert refused.status == 2 and not (tmp_path / "results").exists()
     assert refused.err.startswith("compare.py: against_base: architecture has more than one value in the first grid")
+    ran = call("--study", file, "--arch", "ffn:3", "--results", tmp_path / "results")
+    assert ran.status == 0 and "over the study's base, fake ffn:3:" in " ".join(ran.out.split()), ran.err
+
+
+def test_a_base_that_the_command_line_leaves_out_is_none() -> None:
+    fields = {"question": "?", "against_base": True, "base": {"dataset": "digits", "architecture": "ffn:4"}}
+    grids = [{"backend": "sklearn"}, {"backend": "keras", "engine": ["tensorflow", "jax"]}]
+    study = studies.read({**fields, "grids": grids})
+    for over in ({"backend": ["keras"]}, {"engine": ["jax"]}):
+        plan = studies.plan(study, over, backends.vocabulary(), None, {})
+        assert plan.trials and not plan.base
+    plan = studies.plan(study, {}, backends.vocabulary(), None, {})
+    assert plan.base == [trial.key for trial in plan.trials if trial.backend == "sklearn"]
+
+
+def test_a_search_has_no_base(tmp_path: Path) -> None:
+    more = ', "search": {"budget": {"trials": 2}, "space": {"training": {"learning_rate": [0.1, 0.2]}}}'
+    refused = call("tune", a_study(tmp_path, more=more), "--results", tmp_path / "results")
+    assert refused.status == 2 and "against_base: a search has contenders and no base" in refused.err

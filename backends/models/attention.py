@@ -198,18 +198,22 @@ class Size:
         Raises
         ------
         UserError
-            Where the options are not at least 1, or do not fit each other, or the image is too small to attend over.
+            Where the options are not at least 1 (of ``positions``, 16 to 64), or do not fit each other, or the image is too
+            small to attend over.
         """
         numbers = {key: int(options[key]) for key in ("kernel", "stem", "middle", "width", "blocks", "pooling_queries")}
         if min(numbers.values()) < 1 or numbers["kernel"] % 2 == 0:
             found = ", ".join(f"{key} {value}" for key, value in numbers.items())
             raise UserError(f"{name}: {found}; all must be at least 1, the kernel odd")
-        positions = int(options["positions"])
+        positions = int(options.get("positions", MAX_POSITIONS))  # which older records have not
         if not MIN_POSITIONS <= positions <= MAX_POSITIONS:
             raise UserError(f"{name}: positions {positions}; give {MIN_POSITIONS} to {MAX_POSITIONS}")
         halvings, grid = _grid(input_shape[0], input_shape[1], MAX_POSITIONS)
-        poolings, grid = _grid(*grid, positions)
-        attention = Attention.of(name, options, numbers.pop("width"), grid)
+        poolings, fewer = _grid(*grid, positions)
+        if fewer[0] * fewer[1] < MIN_POSITIONS <= grid[0] * grid[1]:
+            raise UserError(f"{name}: positions {positions}; halved until they are so few, the {grid[0]}x{grid[1]} of this "
+                            f"image are {fewer[0]}x{fewer[1]}, and {MIN_POSITIONS} are needed")  # fmt: skip
+        attention = Attention.of(name, options, numbers.pop("width"), fewer)
         strides = (2 if halvings > 0 else 1, 2 if halvings > 1 else 1)
         numbers["queries"] = numbers.pop("pooling_queries")
         shrink = 2 ** max(halvings - 2, 0)

@@ -98,7 +98,7 @@ def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...]
     options : ``kernel`` of the stem's first two convolutions, odd; ``stem`` and ``middle``, channels of its first two
         stages; ``width``, channels at every position;
         ``blocks`` of attention; ``pooling_queries``, weighted means of the positions that the head reads;
-        ``positions``, how many there are at most: the stem's last stage is pooled down to them; ``heads``, ``scores`` and ``projections`` as :class:`backends.models.attention.Attention` has them.
+        ``positions``, how many there are at most: the stem's last stage is halved until they are; ``heads``, ``scores`` and ``projections`` as :class:`backends.models.attention.Attention` has them.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def stem(channels: int, size: Size) -> nn.Module:
     """Return three stages, the last two separable convolutions: (rows, channels, h, w) to (rows, width, grid).
 
     The first two halve the image. Images that need more halvings are averaged down first, those that need fewer are
-    halved less.
+    halved less. The third is pooled where fewer positions are asked for.
     """
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     if size.shrink > 1:

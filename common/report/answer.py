@@ -38,7 +38,7 @@ def paragraph(results: Results) -> str:
         [
             *_sentences(group, names),
             *twins.notes(group),
-            *_changes(group, names),
+            *_changes(main_test(results.rows).reset_index(drop=True)),
             *elsewhere,
             *_rising(results, rows, all_names),
             *_left(results),
@@ -77,22 +77,20 @@ def _sentences(group: pd.DataFrame, names: Mapping[Any, str]) -> Iterator[str]:
     yield from _cheaper(near, order.index[0], names, among)
 
 
-def _changes(group: pd.DataFrame, names: Mapping[Any, str]) -> Iterator[str]:
-    """Say which changes to the study's base made a difference, the largest first."""
-    words = group["against_base"]
-    tested = group[words.isin([over_base.TOLD_APART, over_base.NOT_TOLD_APART])]
-    if not len(tested):
+def _changes(rows: pd.DataFrame) -> Iterator[str]:
+    """Say which changes to the study's base made a difference, the largest first; one that ends at chance is one too."""
+    words, names = rows["against_base"], row_names(rows)
+    tested = int(words.isin([over_base.TOLD_APART, over_base.NOT_TOLD_APART]).sum())
+    if not tested:
         return
-    told = tested[tested["against_base"] == over_base.TOLD_APART].sort_values(
-        "over_base", key=abs, ascending=False, kind="stable"
-    )
-    listed = [f"{names[at]} ({100 * row['over_base']:+.2f} points)" for at, row in told.head(6).iterrows()]
+    told = rows[words == over_base.TOLD_APART].sort_values("over_base", key=abs, ascending=False, kind="stable")
+    listed = [f"{names[at]} ({100 * told['over_base'][at]:+.2f} points)" for at in told.index[:6]]
     listed += [f"{len(told) - 6} more"] * (len(told) > 6)
-    bases = _listed([names[at] for at in group.index[words == over_base.BASE]])
+    base = _listed([name for name, word in zip(names, words, strict=True) if word == over_base.BASE])
     found = (
         f"{len(told)} can be told from no change: {_listed(listed)}" if listed else "none can be told from no change"
     )
-    yield f"Of {len(tested)} changes to the study's base ({bases}), {found}."
+    yield f"Of {tested} change{'s' * (tested > 1)} to the study's base ({base}) that could be tested, {found}."
 
 
 def _accuracy(row: pd.Series[Any]) -> str:
