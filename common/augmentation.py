@@ -18,6 +18,9 @@ SHIFT_PART = 14
 ROTATION, SCALE = np.deg2rad(10), 0.1
 """Images rotate by up to so many radians, and scale and shear by up to one part in ten."""
 
+IN_CACHE = 64
+"""Images resampled at a time: what is worked out of them on the way stays in the processor's cache."""
+
 
 def augmented(plan: Iterable[Epoch], trial: Trial, images: Array, data: TrialData) -> Iterator[Epoch]:
     """Give each epoch inputs of its own; without augmentation the epochs are as they were.
@@ -81,9 +84,7 @@ def warped(images: Array, rng: np.random.Generator) -> Array:
     ndarray
         As many images of the same size and type.
     """
-    from scipy import ndimage
-
-    rows, height, width, channels = images.shape
+    rows, height, width, _ = images.shape
     angle, shear = rng.uniform(-ROTATION, ROTATION, rows), rng.uniform(-SCALE, SCALE, rows)
     scale = rng.uniform(1 - SCALE, 1 + SCALE, (rows, 2, 1))
     cosine, sine = np.cos(angle), np.sin(angle)
@@ -92,13 +93,39 @@ def warped(images: Array, rng: np.random.Generator) -> Array:
     middle = np.array([height - 1, width - 1]) / 2
     offsets = middle - matrices @ middle + rng.uniform(-most, most, (rows, 2))
     result = np.empty_like(images)
-    for row in range(rows):
-        for channel in range(channels):
-            ndimage.affine_transform(
-                images[row, :, :, channel],
-                matrices[row],
-                offsets[row],
-                output=result[row, :, :, channel],
-                order=1,
-            )
+    for first in range(0, rows, IN_CACHE):
+        part = slice(first, first + IN_CACHE)
+        result[part] = _resampled(images[part], matrices[part], offsets[part])
     return result
+
+
+def _resampled(images: Array, matrices: Array, offsets: Array) -> Array:
+    """Return for each pixel what its image has at `matrix` times its place plus `offset`, interpolated linearly.
+
+    It is what ``scipy.ndimage.affine_transform`` does to one image at a time, in a fifth of the time or less: there,
+    small images cost their calls.
+
+    Parameters
+    ----------
+    images : (rows, height, width, channels).
+    matrices : (rows, 2, 2), from a pixel's row and column to those it comes from.
+    offsets : (rows, 2).
+    """
+    rows, height, width, channels = images.shape
+    matrix, offset = matrices[..., None, None], offsets[..., None, None]
+    row, column = np.arange(height)[:, None], np.arange(width)
+    down = offset[:, 0] + matrix[:, 0, 0] * row + matrix[:, 0, 1] * column
+    right = offset[:, 1] + matrix[:, 1, 0] * row + matrix[:, 1, 1] * column
+    inside = (down >= 0) & (down <= height - 1) & (right >= 0) & (right <= width - 1)
+    above, before = (np.where(inside, at, 0).astype(np.intp) for at in (down, right))
+    below, behind = np.minimum(above + 1, height - 1), np.minimum(before + 1, width - 1)
+    lower, further = (down - above)[..., None], (right - before)[..., None]
+    pixels = images.reshape(-1, channels).astype(np.float64)
+    first = (np.arange(rows) * height * width)[:, None, None]
+    found = sum(
+        part_of_row * part_of_column * pixels.take(first + at_row * width + at_column, axis=0)
+        for at_row, part_of_row in ((above, 1 - lower), (below, lower))
+        for at_column, part_of_column in ((before, 1 - further), (behind, further))
+    )
+    half = 0.5 if images.dtype.kind == "u" else 0  # for the nearest whole number
+    return np.where(inside[..., None], found + half, 0).astype(images.dtype)

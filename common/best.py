@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.stats import ALPHA, CLAIM_SEEDS, holm, t_tests
+
+BEST, TOLD_APART, NOT_TOLD_APART = "best", "told apart", "not told apart"
 
 BLOCK = 4096
 """Pairs tested at a time: their scores stay in the processor's cache."""
@@ -18,9 +20,9 @@ BLOCK = 4096
 
 @dataclass(frozen=True)
 class Against:
-    """What a row's scores say against the best row: a word, and the adjusted p-value; None where it was not tested."""
+    """What a row's scores say against the best row: one of the words, and the adjusted p-value; None where not tested."""
 
-    verdict: Literal["best", "not told apart", "told apart"] | None = None
+    verdict: str | None = None
     p: float | None = None
 
 
@@ -94,5 +96,5 @@ def _against(scores: NDArray[np.float64], pairs: _Pairs, same_as: list[int | Non
         if p is None:
             found.append(Against())
         else:
-            found.append(Against("best" if at == best else "told apart" if p < ALPHA else "not told apart", p))
+            found.append(Against(BEST if at == best else TOLD_APART if p < ALPHA else NOT_TOLD_APART, p))
     return found

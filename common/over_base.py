@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from common.best import NOT_TOLD_APART, TOLD_APART
 from common.layout import DASH
 from common.stats import ALPHA, CLAIM_SEEDS, INTERVAL_SEEDS, evidence_interval, holm, paired_t
 
 COLUMNS = ["over_base", "over_base_low", "over_base_high", "over_base_p"]
-BASE, ONE_OF_SEVERAL = "base", "one of several bases"
-TOLD_APART, NOT_TOLD_APART, NOT_TESTED = "told apart", "not told apart", "not tested"
+BASE, ONE_OF_SEVERAL, NOT_TESTED = "base", "one of several bases", "not tested"
 
 
 def over_base(ok: pd.DataFrame, of: pd.Series[int], fields: list[str], base: Collection[str]) -> pd.DataFrame:
@@ -28,17 +28,18 @@ def over_base(ok: pd.DataFrame, of: pd.Series[int], fields: list[str], base: Col
     Returns
     -------
     DataFrame
-        By configuration: ``against_base`` (a word, ``base`` for the base itself), the mean difference in test accuracy (a
-        share) over shared seeds, its 95% interval from :data:`common.stats.INTERVAL_SEEDS` seeds on, and the p-value of the
-        paired t test from :data:`common.stats.CLAIM_SEEDS` on, adjusted (Holm) over all rows.
+        By configuration: ``against_base`` (a word, ``base`` for the base itself), the mean difference in test accuracy
+        (a share) over shared seeds, its 95% interval from :data:`common.stats.INTERVAL_SEEDS` seeds on, and the p-value
+        of the paired t test from :data:`common.stats.CLAIM_SEEDS` on, adjusted (Holm) over all rows.
     """
     rows: dict[Any, list[Any]] = {}
     marked = ok.assign(of=of, base=ok["key"].isin(list(base)))
-    for _, alike in marked.groupby(fields, dropna=False, sort=False):
+    with_base = marked.groupby(fields, dropna=False)["base"].transform("any")
+    for _, alike in marked[with_base].groupby(fields, dropna=False, sort=False):
         bases = alike.loc[alike["base"], "of"].unique()
         if len(bases) > 1:  # the command line may give a base's setting several values
             rows |= {at: [ONE_OF_SEVERAL, None, None, None, None] for at in bases}
-        elif len(bases):
+        else:
             scores = alike.pivot(index="seed", columns="of", values="test_accuracy")
             rows |= {at: _against(scores[at] - scores[bases[0]]) for at in scores if at != bases[0]}
             rows[bases[0]] = [BASE, None, None, None, None]
@@ -60,7 +61,7 @@ def _against(by_seed: pd.Series[float]) -> list[Any]:
 
 
 def note(rows: pd.DataFrame, names: list[str]) -> list[str]:
-    """Say below a table what its column means, or why there is none; `names` are those of the rows."""
+    """Say below a table with a base what its column means, or why there is none; `names` are those of the rows."""
     several = bool(rows["against_base"].eq(ONE_OF_SEVERAL).any())
     said = [
         "over base: not where the study's base is several configurations of the same backend, data and split."
@@ -73,6 +74,6 @@ def note(rows: pd.DataFrame, names: list[str]) -> list[str]:
         rows["against_base"].eq(NOT_TESTED).any()
     )
     alone = f" {DASH} without such a base that ended well." * bool(rows["against_base"].isna().any())
-    text = (f"over base: points of accuracy over the study's base, {base}: mean difference by seed, with the 95% interval of "
-            "each by itself; = not distinguishable from none (paired t, Holm over the column).")  # fmt: skip
+    text = (f"over base: points of accuracy over the study's base, {base}: mean difference by seed, with the 95% interval "
+            "of each by itself; = not distinguishable from none (paired t, Holm over the column).")  # fmt: skip
     return [*said, text + untested + alone]

@@ -27,6 +27,9 @@ _BESIDE_A_BASE = ("backend", "engine", "dataset", "train_share", "rows", "seed")
 Leaves = Mapping[str, Sequence[Any]]
 """Values by dotted leaf (``training.epochs``), as the command line gives them."""
 
+Grids = dict[int, dict[str, list[Any]]]
+"""A study's grids by their number in it: the first is the base, and the command line may leave it out."""
+
 
 def shipped() -> dict[str, Path]:
     """Return the studies that come with samenet, by name."""
@@ -79,10 +82,9 @@ def trials(study: Study, over: Leaves, vocabulary: Vocabulary, defaults: Leaves 
     return expand([*_laid_over(study, over, vocabulary, defaults).values()], vocabulary)
 
 
-def _laid_over(study: Study, over: Leaves, vocabulary: Vocabulary, defaults: Leaves) -> dict[int, dict[str, list[Any]]]:
-    """Return what becomes of a study's grids, by their number in it."""
+def _laid_over(study: Study, over: Leaves, vocabulary: Vocabulary, defaults: Leaves) -> Grids:
     usual = {leaf: [*values] for leaf, values in defaults.items()}
-    grids: dict[int, dict[str, list[Any]]] = {number: {**usual, **grid} for number, grid in enumerate(study.leaves())}
+    grids: Grids = {number: {**usual, **grid} for number, grid in enumerate(study.leaves())}
     for leaf, values in over.items():
         if leaf in ("backend", "engine"):
             chosen = {
@@ -96,9 +98,7 @@ def _laid_over(study: Study, over: Leaves, vocabulary: Vocabulary, defaults: Lea
     return grids
 
 
-def _replaced(
-    grids: Mapping[int, dict[str, list[Any]]], leaf: str, values: Sequence[Any], vocabulary: Vocabulary
-) -> dict[int, dict[str, list[Any]]]:
+def _replaced(grids: Grids, leaf: str, values: Sequence[Any], vocabulary: Vocabulary) -> Grids:
     """Lay a backend over all grids, and an engine over those with a backend that has engines, or over all without."""
     engines = {number: any(vocabulary.backends.get(str(name)) for name in grid.get("backend", ()))
                for number, grid in grids.items()}  # fmt: skip
@@ -199,7 +199,8 @@ def plan(study: Study, over: Leaves, vocabulary: Vocabulary, data_dir: str | Non
     """
     if study.search is not None:
         raise UserError(f"study: {study.name} is a search; give it to compare.py tune")
-    found = trials(study, over, vocabulary, defaults)
+    grids = _laid_over(study, over, vocabulary, defaults)
+    found = expand([*grids.values()], vocabulary)
     for name in ("split_seed", "scored_on"):
         if any(getattr(trial, name) is not None for trial in found):
             raise UserError(f"{name}: is set by compare.py tune alone; leave it out")
@@ -224,7 +225,7 @@ def plan(study: Study, over: Leaves, vocabulary: Vocabulary, data_dir: str | Non
         study,
         resolved,
         missing=missing,
-        base=[trial.key for trial in _resolved(_base(study, over, vocabulary, defaults), loaded)],
+        base=[trial.key for trial in _resolved(_base(study, grids, over, vocabulary), loaded)],
         datasets={dataset.name: dataset for dataset in loaded.values()},
         sources={dataset.name: source for source, dataset in loaded.items()},
     )
@@ -239,7 +240,7 @@ def _resolved(found: Sequence[Trial], loaded: Mapping[str, Dataset]) -> list[Tri
     ]
 
 
-def _base(study: Study, over: Leaves, vocabulary: Vocabulary, defaults: Leaves) -> list[Trial]:
+def _base(study: Study, grids: Grids, over: Leaves, vocabulary: Vocabulary) -> list[Trial]:
     """Return the trials that a study's others are held against; none where it does not ask for it, or they are left out.
 
     Raises
@@ -247,12 +248,13 @@ def _base(study: Study, over: Leaves, vocabulary: Vocabulary, defaults: Leaves) 
     UserError
         Where the study's first grid is several configurations of the same backend, data and split.
     """
-    first = _laid_over(study, over, vocabulary, defaults).get(0) if study.against_base else None
-    if first is None:
+    if not study.against_base or 0 not in grids:
         return []
-    for leaf in (leaf for leaf, values in first.items() if len(values) > 1 and leaf not in [*_BESIDE_A_BASE, *over]):
-        raise UserError(f"against_base: {leaf} has more than one value in the first grid, which the others are to be held "
-                        "against; give it one")  # fmt: skip
+    first = grids[0]
+    several = [leaf for leaf, values in first.items() if len(values) > 1 and leaf not in [*_BESIDE_A_BASE, *over]]
+    if several:
+        raise UserError(f"against_base: {several[0]} has more than one value in the first grid, which the others are to "
+                        "be held against; give it one")  # fmt: skip
     return expand([first], vocabulary)
 
 

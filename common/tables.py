@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from common import over_base, twins
+from common.best import BEST, NOT_TOLD_APART, TOLD_APART
 from common.course import LEVELS
 from common.friedman import rank_lines
 from common.layout import DASH, Cell, Column, HumanFormat, lay_out
@@ -55,9 +56,6 @@ def number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:#.3g}"
 
 
-REACHED = list(zip(LEVELS, (22, 25, 24), strict=True))
-"""Percent of the validation images right, and what is kept of its column (see :class:`Figure`)."""
-
 FIGURES = [
     Figure("accuracy %", "test_accuracy_mean", percent, 100, "test_accuracy"),
     Figure("95% interval", "test_accuracy_low", percent, 90),
@@ -69,7 +67,7 @@ FIGURES = [
     Figure("first step s", "first_step_s", number, 35, "first_step_s"),
     *(
         Figure(f"s (epochs) to {level}%", f"fit_s_to_{level}", number, keep, f"fit_s_to_{level}")
-        for level, keep in REACHED
+        for level, keep in zip(LEVELS, (22, 25, 24), strict=True)
     ),
     Figure("epoch s", "epoch_s", number, 55, "epoch_s"),
     Figure("latency ms", "latency_ms_p50", number, 75, "latency_ms_p50"),
@@ -234,13 +232,13 @@ def _against_starred(rows: pd.DataFrame) -> pd.Series[Any]:
     The star is the highest mean of any number of seeds: of one with too few, nothing was told apart.
     """
     starred = rows.index.isin(list(_best(rows, FIGURES[0])))
-    tested = (rows["against_best"].eq("best") & starred).groupby([rows[name] for name in SAME_TEST], dropna=False)
+    tested = (rows["against_best"].eq(BEST) & starred).groupby([rows[name] for name in SAME_TEST], dropna=False)
     return rows["against_best"].where(tested.transform("any"))
 
 
 def _against_mark(verdict: Any) -> str:
     """Return ``=`` for what is not told apart from what it was tested against, ``?`` for what could not be tested."""
-    return {"told apart": "", "best": "=", "not told apart": "="}.get(verdict, "?")
+    return {TOLD_APART: "", BEST: "=", NOT_TOLD_APART: "="}.get(verdict, "?")
 
 
 def _measured(row: Mapping[Any, Any]) -> bool:
@@ -288,7 +286,7 @@ def notes(rows: pd.DataFrame) -> list[str]:
         *_native_notes(rows),
         *_untrained_notes(rows),
         *twins.notes(rows),
-        *over_base.note(rows, row_names(rows)),
+        *(over_base.note(rows, row_names(rows)) if rows["against_base"].notna().any() else []),
     ]
     chance = at_chance(rows)
     if chance.any():

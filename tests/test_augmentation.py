@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import backends
-from common import data
+from common import augmentation, data
 from common.augmentation import augmented, shifted, warped
 from common.inputs import load_inputs
 from config import Trial, expand
@@ -67,6 +68,26 @@ def test_an_affine_image_is_rotated_scaled_sheared_and_moved_within_bounds() -> 
     assert np.tan(np.deg2rad(8)) < abs(angle).max() < (np.tan(np.deg2rad(10)) + 0.1) * 1.1 / 0.9
     length = np.sqrt((varied * across**2).sum(axis=(1, 2)) / weight)
     assert length.max() / length.min() > 1.15
+
+
+@pytest.mark.parametrize(("shape", "kind"), [((28, 28, 1), np.uint8), ((9, 13, 3), np.float32), ((1, 5, 1), np.uint8)])
+def test_an_affine_image_is_the_one_that_scipy_makes(
+    shape: tuple[int, ...], kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.random.default_rng(1).uniform(0, 255, (150, *shape)).astype(kind)
+    given: list[Any] = []
+
+    def noted(part: Any, matrices: Any, offsets: Any) -> Any:
+        given.extend(zip(matrices, offsets, strict=True))
+        return resampled(part, matrices, offsets)
+
+    resampled = augmentation._resampled
+    monkeypatch.setattr(augmentation, "_resampled", noted)
+    varied = warped(images, np.random.default_rng(0))
+    for image, found, (matrix, offset) in zip(images, varied, given, strict=True):
+        for channel in range(shape[2]):
+            expected = ndimage.affine_transform(image[..., channel], matrix, offset, order=1)
+            assert np.array_equal(found[..., channel], expected)
 
 
 @pytest.mark.parametrize("kind", ["shift", "affine"])

@@ -1,4 +1,4 @@
-"""Every measured figure against a known answer: memory allocated, a sleep, a doubled width, a scripted loss curve."""
+"""Every measured figure against a known answer: memory allocated, a sleep, a doubled width, a case counted by hand."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pynvml
 import pytest
 
 import backends
@@ -23,7 +21,7 @@ from common.measure import WATTS_PER_CPU_SECOND, PeakMemory, TrainingMeter, fenc
 from common.trial import messages, run_trial, warned
 from config import Trial
 from tests.command import call, records, study
-from tests.fake_backend import FAULTS, FakeBackend
+from tests.fake_backend import FAULTS
 
 
 def digits_trial(architecture: str, **training: Any) -> Trial:
@@ -154,110 +152,11 @@ def test_latency_and_throughput(seconds: float, singles: int, monkeypatch: pytes
     assert fences[0] == 2 * (len(asked) - warm_up)
 
 
-# Energy
-
-
-def test_energy_without_a_counter_is_estimated_from_cpu_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    tape = Tape(monkeypatch)
-    meter = TrainingMeter(tape.synchronise)
-    meter.resume()
-    tape.work(4)
-    meter.pause()
-    assert meter.cpu_s == 3
-    assert meter.energy() == (3 * WATTS_PER_CPU_SECOND, "estimated: 10 W x CPU seconds")
-
-
 def test_energy_of_a_trial_agrees_with_its_method(measured: dict[str, dict[str, Any]]) -> None:
     for record in measured.values():
         assert record["energy_method"].startswith(("estimated: ", "measured: "))
         if record["energy_method"].startswith("estimated"):
             assert record["energy_j"] == pytest.approx(record["cpu_s"] * WATTS_PER_CPU_SECOND)
-
-
-@pytest.fixture
-def counters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int], None]]:
-    """Two packages' energy counters, as files, and one that counts both again; the fixture sets them, in microjoules."""
-    monkeypatch.setattr(measure, "_RAPL", tmp_path)
-    measure._rapl_counters.cache_clear()
-
-    def write(first: int, second: int) -> None:
-        zones = {"package-0": first, "psys": first + second, "package-1": second}
-        for number, (name, value) in enumerate(zones.items()):
-            (tmp_path / f"intel-rapl:{number}").mkdir(exist_ok=True)
-            (tmp_path / f"intel-rapl:{number}" / "name").write_text(f"{name}\n")
-            (tmp_path / f"intel-rapl:{number}" / "energy_uj").write_text(f"{value}\n")
-
-    write(0, 0)
-    yield write
-    measure._rapl_counters.cache_clear()
-
-
-def test_energy_is_read_from_counters_where_there_are_any(counters: Callable[[int, int], None]) -> None:
-    meter = TrainingMeter(lambda: None)
-    meter.resume()
-    counters(3_000_000, 1_500_000)
-    meter.pause()
-    counters(90_000_000, 90_000_000)  # between epochs, nobody counts
-    meter.resume()
-    counters(91_000_000, 90_000_000)
-    meter.pause()
-    assert meter.energy() == (5.5, "measured: RAPL, package")
-
-
-def test_energy_counter_that_wraps_around_is_not_believed(counters: Callable[[int, int], None]) -> None:
-    counters(9_000_000, 9_000_000)
-    meter = TrainingMeter(lambda: None)
-    meter.resume()
-    counters(1_000_000, 9_500_000)
-    meter.pause()
-    meter.resume()
-    counters(2_000_000, 9_500_000)
-    meter.pause()
-    assert meter.energy()[1].startswith("estimated")
-
-
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """A GPU's energy counter, in a list of one number in millijoules, that NVML reads under the index CUDA shows."""
-    counter = [0]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
-    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: f"GPU {index}")
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", lambda handle: {"GPU 3": counter}[handle][0])
-    measure._gpu_counter.cache_clear()
-    yield counter
-    measure._gpu_counter.cache_clear()
-
-
-def test_energy_on_a_gpu_is_the_gpus_and_the_packages(counters: Callable[[int, int], None], gpu: list[int]) -> None:
-    meter = TrainingMeter(lambda: None, gpu=True)
-    meter.resume()
-    counters(3_000_000, 1_500_000)
-    gpu[0] = 20_000
-    meter.pause()
-    assert meter.energy() == (24.5, "measured: RAPL, package; NVML, GPU")
-
-
-def test_energy_on_a_gpu_is_measured_where_the_packages_is_not(gpu: list[int]) -> None:
-    meter = TrainingMeter(lambda: None, gpu=True)
-    meter.resume()
-    gpu[0] = 20_000
-    meter.pause()
-    assert meter.energy() == (20.0, "measured: NVML, GPU")
-
-
-def test_energy_on_a_gpu_that_cannot_be_read_is_not_estimated_from_cpu_time(
-    counters: Callable[[int, int], None], gpu: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_driver() -> None:
-        raise pynvml.NVMLError_LibraryNotFound
-
-    monkeypatch.setattr(pynvml, "nvmlInit", no_driver)
-    meter = TrainingMeter(lambda: None, gpu=True)
-    meter.resume()
-    counters(3_000_000, 1_500_000)
-    meter.pause()
-    assert meter.energy() == (None, None)
 
 
 # Memory in this process
@@ -340,90 +239,6 @@ def test_scores_of_perfect_and_of_hopeless_predictions_are_finite() -> None:
 def test_scores_of_nan_are_those_of_guessing() -> None:
     found = scores(np.array([0, 1, 2, 3]), np.full((4, 4), np.nan, np.float32))
     assert found["log_loss"] == pytest.approx(math.log(4))
-
-
-# Early stopping
-
-
-class Scripted(FakeBackend):
-    """Learns nothing: its validation log loss after each epoch is as told, and its bias holds the epoch's number."""
-
-    script: tuple[float, ...] = ()
-
-    def _step(self, x: Array, labels: Array, rate: float) -> float:
-        return 1.0
-
-    def fit(self, data: Any, epochs: Any, on_epoch_end: Callable[[float], bool]) -> None:
-        def counting(loss: float) -> bool:
-            self.weights["logits/bias"] = self.weights["logits/bias"] + 1
-            return on_epoch_end(loss)
-
-        super().fit(data, epochs, counting)
-
-    def predict_proba(self, inputs: Array) -> Array:
-        """Give the true class of validation rows, and class 0 of others, the probability that makes the loss as told."""
-        epoch = round(float(self.weights["logits/bias"][0]))
-        right = math.exp(-self.script[epoch - 1])
-        rows = np.full((len(inputs), 10), (1 - right) / 9)
-        classes = self.labels if len(inputs) == len(self.labels) else np.zeros(len(inputs), int)
-        rows[np.arange(len(inputs)), classes] = right
-        return rows
-
-
-def stopped(script: tuple[float, ...], patience: int | None, directory: Path) -> tuple[dict[str, Any], Scripted]:
-    """Train by a script of validation losses, and return the record and the backend as it was left."""
-    from common.inputs import cut
-
-    trial = digits_trial("ffn:1", epochs=len(script), early_stopping_patience=patience)
-    backend = Scripted(Runtime())
-    backend.script = script
-    digits = data.load("digits")
-    backend.labels = digits.labels[cut(trial, digits).validation]
-    return run(trial, backend, directory), backend
-
-
-def test_early_stopping_waits_its_patience_and_brings_the_best_weights_back(tmp_path: Path) -> None:
-    record, backend = stopped((0.9, 0.5, 0.7, 0.6, 0.55, 0.1), 3, tmp_path)
-    assert (record["epochs"], record["best_epoch"]) == (5, 2)
-    assert record["val_log_loss"] == pytest.approx(0.5)
-    assert backend.get_weights()["logits/bias"][0] == 2
-    with np.load(tmp_path / "model.npz") as saved:
-        assert saved["logits/bias"][0] == 2
-    history = json.loads((tmp_path / "history.json").read_text())
-    assert history["val_log_loss"] == pytest.approx([0.9, 0.5, 0.7, 0.6, 0.55])
-
-
-def test_early_stopping_counts_again_after_a_better_epoch(tmp_path: Path) -> None:
-    record, backend = stopped((0.9, 0.95, 0.8, 0.85, 0.7, 0.75, 0.8), 2, tmp_path)
-    assert (record["epochs"], record["best_epoch"]) == (7, 5)
-    assert backend.get_weights()["logits/bias"][0] == 5
-
-
-def test_early_stopping_takes_an_equal_loss_for_no_better(tmp_path: Path) -> None:
-    record, _ = stopped((0.5, 0.5, 0.5, 0.1), 2, tmp_path)
-    assert (record["epochs"], record["best_epoch"]) == (3, 1)
-
-
-def test_early_stopping_brings_the_best_back_when_all_epochs_were_run(tmp_path: Path) -> None:
-    record, backend = stopped((0.9, 0.4, 0.6), 5, tmp_path)
-    assert (record["epochs"], record["best_epoch"]) == (3, 2)
-    assert backend.get_weights()["logits/bias"][0] == 2
-
-
-def test_without_early_stopping_the_last_epoch_counts(tmp_path: Path) -> None:
-    record, backend = stopped((0.9, 0.4, 0.6, 0.7), None, tmp_path)
-    assert (record["epochs"], record["best_epoch"]) == (4, 4)
-    assert record["val_log_loss"] == pytest.approx(0.7)
-    assert backend.get_weights()["logits/bias"][0] == 4
-
-
-def test_test_scores_are_those_of_the_restored_weights(tmp_path: Path) -> None:
-    record, _ = stopped((0.9, 0.2, 0.6, 0.6), 2, tmp_path)
-    assert (record["epochs"], record["best_epoch"]) == (4, 2)
-    with np.load(tmp_path / "predictions.npz") as saved:
-        zeros = (saved["label"] == 0).mean()
-    best = zeros * 0.2 - (1 - zeros) * math.log((1 - math.exp(-0.2)) / 9)
-    assert record["test_log_loss"] == pytest.approx(best)
 
 
 def test_deprecations_are_kept_from_those_who_train() -> None:

@@ -89,26 +89,28 @@ def test_rows_are_named_by_what_they_differ_in_from_the_base() -> None:
     assert row_names(summarize(frame(*trials(BASE), *changed[0])))[0] == "torch ffn:64 (lr 0.001, schedule constant)"
 
 
+def made_of(networks: dict[str, tuple[float, ...]], folder: Path) -> Results:
+    """Return a run of networks with these accuracies, of which the first is the base."""
+    there = [
+        record(name, seed, test_accuracy=value)
+        for name, values in networks.items()
+        for seed, value in enumerate(values)
+    ]
+    return Results(made_up(folder, there, base=[one["key"] for one in there[: len(BASE)]]))
+
+
 def test_the_answer_says_which_changes_made_a_difference(tmp_path: Path) -> None:
     networks = {"ffn:4": BASE, "ffn:2": CLEAR, "ffn:5": VAGUE}
-    there = {name: [record(name, seed, test_accuracy=value) for seed, value in enumerate(values)]
-             for name, values in networks.items()}  # fmt: skip
-    run = made_up(
-        tmp_path, [one for trained in there.values() for one in trained], base=[one["key"] for one in there["ffn:4"]]
-    )
     said = "Of 2 changes to the study's base (torch ffn:4) that could be tested, 1 can be told from no change: torch ffn:2 (-2.00"
-    assert said in paragraph(Results(run))
+    assert said in paragraph(made_of(networks, tmp_path))
 
 
 @pytest.mark.parametrize("at_chance", ["ffn:4", "ffn:2"])
 def test_the_answer_tells_of_a_base_or_a_change_at_chance(at_chance: str, tmp_path: Path) -> None:
     nothing = (0.11, 0.12, 0.10, 0.13, 0.09)
     networks = {"ffn:4": BASE, "ffn:2": CLEAR} | {at_chance: nothing}
-    there = {name: [record(name, seed, test_accuracy=value) for seed, value in enumerate(values)]
-             for name, values in networks.items()}  # fmt: skip
-    run = made_up(tmp_path, [*there["ffn:4"], *there["ffn:2"]], base=[one["key"] for one in there["ffn:4"]])
     points = "+84.20" if at_chance == "ffn:4" else "-86.20"
-    assert f"1 can be told from no change: torch ffn:2 ({points} points)." in paragraph(Results(run))
+    assert f"1 can be told from no change: torch ffn:2 ({points} points)." in paragraph(made_of(networks, tmp_path))
 
 
 FILE = """{"question": "Does it matter?", "against_base": true,

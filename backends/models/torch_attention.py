@@ -98,7 +98,8 @@ def build(name: str, options: Mapping[str, Scalar], input_shape: tuple[int, ...]
     options : ``kernel`` of the stem's first two convolutions, odd; ``stem`` and ``middle``, channels of its first two
         stages; ``width``, channels at every position;
         ``blocks`` of attention; ``pooling_queries``, weighted means of the positions that the head reads;
-        ``positions``, how many there are at most: the stem's last stage is halved until they are; ``heads``, ``scores`` and ``projections`` as :class:`backends.models.attention.Attention` has them.
+        ``positions``, how many there are at most: the stem's last stage is halved until they are; ``heads``,
+        ``scores`` and ``projections`` as :class:`backends.models.attention.Attention` has them.
 
     Raises
     ------

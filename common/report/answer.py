@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from common import over_base, twins
+from common import twins
+from common.best import BEST, NOT_TOLD_APART, TOLD_APART
 from common.naming import row_names, split_text
+from common.over_base import BASE
 from common.report.choice import main_test
 from common.stats import CLAIM_SEEDS, least_difference
 from common.summary import STEADY, at_chance, configuration, unsteady
@@ -80,13 +82,13 @@ def _sentences(group: pd.DataFrame, names: Mapping[Any, str]) -> Iterator[str]:
 def _changes(rows: pd.DataFrame) -> Iterator[str]:
     """Say which changes to the study's base made a difference, the largest first; one that ends at chance is one too."""
     words, names = rows["against_base"], row_names(rows)
-    tested = int(words.isin([over_base.TOLD_APART, over_base.NOT_TOLD_APART]).sum())
+    tested = int(words.isin([TOLD_APART, NOT_TOLD_APART]).sum())
     if not tested:
         return
-    told = rows[words == over_base.TOLD_APART].sort_values("over_base", key=abs, ascending=False, kind="stable")
+    told = rows[words == TOLD_APART].sort_values("over_base", key=abs, ascending=False, kind="stable")
     listed = [f"{names[at]} ({100 * told['over_base'][at]:+.2f} points)" for at in told.index[:6]]
     listed += [f"{len(told) - 6} more"] * (len(told) > 6)
-    base = _listed([name for name, word in zip(names, words, strict=True) if word == over_base.BASE])
+    base = _listed([name for name, word in zip(names, words, strict=True) if word == BASE])
     found = (
         f"{len(told)} can be told from no change: {_listed(listed)}" if listed else "none can be told from no change"
     )
@@ -105,9 +107,9 @@ def _accuracy(row: pd.Series[Any]) -> str:
 def _as_good(group: pd.DataFrame, best: Any) -> list[Any] | None:
     """Return the rows that tests do not tell apart from the best, None where it was not tested against all others."""
     verdicts = group["against_best"].drop(best)
-    if group.loc[best, "against_best"] != "best" or verdicts.isna().any():
+    if group.loc[best, "against_best"] != BEST or verdicts.isna().any():
         return None
-    return [*verdicts[verdicts == "not told apart"].index]
+    return [*verdicts[verdicts == NOT_TOLD_APART].index]
 
 
 def _cost(best: pd.Series[Any]) -> Iterator[str]:
