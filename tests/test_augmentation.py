@@ -70,7 +70,10 @@ def test_an_affine_image_is_rotated_scaled_sheared_and_moved_within_bounds() -> 
     assert length.max() / length.min() > 1.15
 
 
-@pytest.mark.parametrize(("shape", "kind"), [((28, 28, 1), np.uint8), ((9, 13, 3), np.float32), ((1, 5, 1), np.uint8)])
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [((28, 28, 1), np.uint8), ((9, 13, 3), np.float32), ((1, 5, 1), np.uint8), ((130, 130, 3), np.uint8)],
+)
 def test_an_affine_image_is_the_one_that_scipy_makes(
     shape: tuple[int, ...], kind: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
